@@ -1,1 +1,12 @@
+//! What audio is: decode, resample, frame. Pure and synchronous: no I/O, no clock, no tokio, spawns nothing.
+//!
+//! The listening path of one chunk uses this crate in order:
+//! [`Decoder::decode`] → [`Resampler::process`] → [`Framer::next_frame`].
 
+mod decode;
+mod frame;
+mod resample;
+
+pub use decode::{Codec, DecodeError, Decoder, Pcm, StreamFormat, decoder_for};
+pub use frame::{AudioFrame, FRAME_SAMPLES, Framer, SAMPLE_RATE, SampleIndex};
+pub use resample::{ResampleError, Resampler};

@@ -1,0 +1,107 @@
+//! The chat seam: a prompt in, an answer's text out, token by token.
+//!
+//! Not here: which CV lines matter to a prompt, variants, key points; the engine's answerer does that.
+
+mod notes;
+mod openai;
+mod scripted;
+
+pub use self::{
+    notes::Notes,
+    openai::{OpenAiChat, OpenAiChatConfig},
+    scripted::{ScriptedChat, ScriptedDelta},
+};
+
+use std::sync::Arc;
+
+use futures_util::stream::BoxStream;
+
+/// Who says a [`ChatMessage`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChatRole {
+    /// Instructions.
+    System,
+    /// The one asking.
+    User,
+    /// The model.
+    Assistant,
+}
+
+/// One message of a prompt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChatMessage {
+    /// Who says it.
+    pub role: ChatRole,
+    /// What is said.
+    pub content: String,
+}
+
+/// One numbered line of a document that an answer may cite as `[n]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourceLine {
+    /// 1-based line number in the document.
+    pub number: u32,
+    /// The line, trimmed, never empty.
+    pub text: String,
+}
+
+/// What to answer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ChatRequest {
+    /// The prompt, for language models.
+    pub messages: Vec<ChatMessage>,
+    /// The question alone, for models that do not read prompts.
+    pub question: String,
+    /// The document that claims are tied to, for models that do not read prompts.
+    pub sources: Arc<[SourceLine]>,
+    /// Upper bound of the answer, in tokens.
+    pub max_tokens: u32,
+}
+
+/// A piece of an answer.
+#[derive(Clone, Debug, PartialEq)]
+pub enum AnswerDelta {
+    /// The prompt has left for the provider: the request's last byte is written, or local work begins. At most once, first.
+    RequestSent,
+    /// The next text; never empty.
+    Text(String),
+    /// The end of the answer; always the last item of a successful stream.
+    Done(AnswerEnd),
+}
+
+/// How an answer ended.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AnswerEnd {
+    /// As reported: `stop`, `length`, `content_filter`, …
+    pub finish_reason: String,
+    /// The model that answered, as the provider names it.
+    pub model: String,
+    /// 0–1, from reported log-probabilities; `None` when the provider reports none.
+    pub confidence: Option<f32>,
+}
+
+/// Why there is no (whole) answer. Text already streamed stands.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ChatError {
+    /// The provider refused the credentials. Check the key.
+    #[error("the model provider refused the credentials: {0}")]
+    Unauthorised(String),
+    /// The provider asks to slow down. Ask again later.
+    #[error("the model provider is rate limiting: {0}")]
+    RateLimited(String),
+    /// The provider could not be reached, or broke off. Ask again or ask another.
+    #[error("the model provider failed: {0}")]
+    Provider(String),
+    /// Nothing came in time. Ask again or ask another.
+    #[error("the model provider sent nothing for {0} ms")]
+    Timeout(u64),
+}
+
+/// Answers, token by token.
+pub trait ChatModel: Send + Sync {
+    /// The name shown to users, such as `notes` or `gpt-4o-mini`.
+    fn name(&self) -> &str;
+
+    /// Starts answering when first polled. Dropping the stream cancels the request.
+    fn answer(&self, request: ChatRequest) -> BoxStream<'static, Result<AnswerDelta, ChatError>>;
+}

@@ -1,0 +1,5 @@
+//! Stub.
+/// Stub.
+pub struct OpenAiChat;
+/// Stub.
+pub struct OpenAiChatConfig;

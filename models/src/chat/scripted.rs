@@ -1,0 +1,5 @@
+//! Stub.
+/// Stub.
+pub struct ScriptedChat;
+/// Stub.
+pub enum ScriptedDelta {}

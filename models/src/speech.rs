@@ -1,0 +1,113 @@
+//! The speech-recognition seam: a stretch of audio in, its words out.
+//!
+//! Not here: what an utterance is or when it ends; the caller brings audio already cut.
+
+mod guard;
+mod pool;
+mod scripted;
+mod whisper;
+
+pub use self::{
+    pool::{InferencePool, PoolConfig},
+    scripted::ScriptedTranscriber,
+};
+
+use std::sync::Arc;
+
+use futures_util::stream::BoxStream;
+
+/// Which work goes first when workers are scarce: `Final` > `Speculative` > `Interim`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Priority {
+    /// Text to show while speech goes on; only the newest request of one `stream` is worth running.
+    Interim,
+    /// A guess that the turn has ended.
+    Speculative,
+    /// The turn has ended; somebody waits.
+    Final,
+}
+
+/// One stretch of speech to be written down.
+#[derive(Clone, Debug)]
+pub struct TranscribeRequest {
+    /// Mono f32 in [-1, 1] at 16 kHz.
+    pub audio: Arc<[f32]>,
+    /// ISO 639-1 code, or `None` to let the model tell.
+    pub language: Option<String>,
+    /// Names and terms likely to be said.
+    pub vocabulary: Arc<[String]>,
+    /// Scheduling class.
+    pub priority: Priority,
+    /// Identifies the source of the audio, for fairness and latest-wins among interim requests. Any stable number.
+    pub stream: u64,
+}
+
+/// What a [`Transcriber`] reports.
+#[derive(Clone, Debug, PartialEq)]
+pub enum TranscriptEvent {
+    /// Something was degraded (retry at full context, fall-back to another model) with what it means for the user.
+    Warning {
+        /// Stable, machine-readable.
+        code: &'static str,
+        /// For a person; holds no transcript text.
+        message: String,
+    },
+    /// The whole text; always the last event of a successful stream.
+    Final(Transcript),
+}
+
+/// The words of one request.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Transcript {
+    /// Trimmed text; empty when there was no speech to write down.
+    pub text: String,
+    /// ISO 639-1 code of the language the text is in.
+    pub language: String,
+    /// 0–1: geometric mean of the token probabilities; 0 for an empty text.
+    pub confidence: f32,
+    /// The words of `text`, in order.
+    pub words: Vec<Word>,
+}
+
+/// One word and where it was said, relative to the start of the request's audio.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Word {
+    /// As written in the text, punctuation included, without surrounding space.
+    pub text: String,
+    /// Milliseconds from the first sample of the request.
+    pub start_ms: u32,
+    /// Milliseconds from the first sample of the request; never before `start_ms`.
+    pub end_ms: u32,
+    /// 0–1, from the probabilities of its tokens.
+    pub confidence: f32,
+}
+
+/// Why a request gave no transcript.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TranscribeError {
+    /// All slots are taken. Try again after other work is done, or refuse new sessions.
+    #[error("speech recognition is overloaded: {waiting} requests wait for {workers} workers")]
+    Overloaded {
+        /// Requests waiting.
+        waiting: usize,
+        /// Workers there are.
+        workers: usize,
+    },
+    /// A newer interim request of the same stream took its place. Nothing to do.
+    #[error("superseded by a newer interim request")]
+    Superseded,
+    /// The back-end failed. The audio is unharmed: the request may be sent again.
+    #[error("speech recognition failed: {0}")]
+    Failed(String),
+}
+
+/// Writes speech down.
+pub trait Transcriber: Send + Sync {
+    /// Starts on `request` and reports as it goes; the stream ends after [`TranscriptEvent::Final`] or an error.
+    ///
+    /// The work is queued by the call itself, not by the first poll. Dropping the stream cancels it, queued or running.
+    fn transcribe(
+        &self,
+        request: TranscribeRequest,
+    ) -> BoxStream<'static, Result<TranscriptEvent, TranscribeError>>;
+}

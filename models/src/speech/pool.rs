@@ -1,0 +1,5 @@
+//! Stub.
+/// Stub.
+pub struct InferencePool;
+/// Stub.
+pub struct PoolConfig;
