@@ -8,7 +8,7 @@ mod scripted;
 
 pub use self::{
     notes::Notes,
-    openai::{OpenAiChat, OpenAiChatConfig},
+    openai::{OpenAiChat, OpenAiChatConfig, OpenAiConfigError},
     scripted::{ScriptedChat, ScriptedDelta},
 };
 

@@ -1,0 +1,170 @@
+//! One HTTP exchange with the provider, watched: when the request left, how the response ended, what a refusal says.
+//!
+//! It is the service that `async-openai` sends through, in place of its own, which retries, reads error bodies of any
+//! size and logs them. Not here: JSON of events, time-outs, and what may be shown of a message.
+
+use std::{
+    error::Error,
+    io,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::Poll,
+    time::Duration,
+};
+
+use async_openai::{error::OpenAIError, middleware::HttpRequestFactory};
+use bytes::Bytes;
+use futures_util::{StreamExt, stream};
+use http::{StatusCode, header::CONTENT_LENGTH};
+use reqwest::{Body, Request, Response};
+use serde_json::Value;
+use tokio::sync::Notify;
+
+use super::super::ChatError;
+
+/// What is seen of one exchange.
+#[derive(Default)]
+pub(super) struct Exchange {
+    /// Told once the HTTP client has taken the last byte of the request for writing.
+    pub(super) request_sent: Notify,
+    /// Why the response's body broke off.
+    pub(super) fault: OnceLock<ChatError>,
+    ended: AtomicBool,
+}
+
+impl Exchange {
+    /// Whether the response's body was read to its end. The library stops reading at `[DONE]`, so then it was not.
+    pub(super) fn ended_without_done(&self) -> bool {
+        self.ended.load(Ordering::SeqCst)
+    }
+}
+
+/// Sends one request over `http`, once, and reports on it to `exchange`.
+pub(super) fn service(
+    http: reqwest::Client,
+    connect_timeout: Duration,
+    exchange: Arc<Exchange>,
+) -> impl tower::Service<HttpRequestFactory, Response = Response, Error = OpenAIError, Future: Send>
++ Clone
++ Send
++ Sync {
+    tower::service_fn(move |factory: HttpRequestFactory| {
+        let (http, exchange) = (http.clone(), Arc::clone(&exchange));
+        async move {
+            let mut request = factory.build().await?;
+            announce(&mut request, Arc::clone(&exchange));
+            let response = http.execute(request).await.map_err(|error| match error.is_timeout() {
+                // The client knows no other time-out than that of connecting.
+                true => boxed(timed_out(connect_timeout)),
+                false => boxed(ChatError::Provider(format!("the request failed: {}", root_cause(&error)))),
+            })?;
+            if !response.status().is_success() {
+                return Err(boxed(refusal(response).await));
+            }
+            Ok(observed(response, exchange))
+        }
+    })
+}
+
+/// Nothing came for `length`.
+pub(super) fn timed_out(length: Duration) -> ChatError {
+    ChatError::Timeout(length.as_millis().try_into().unwrap_or(u64::MAX))
+}
+
+/// The innermost reason of an HTTP client's error: the outer ones repeat each other, and the address.
+pub(super) fn root_cause(error: &reqwest::Error) -> String {
+    let mut cause: &dyn Error = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause.to_string()
+}
+
+/// What a server says in one of the usual shapes of an error body.
+pub(super) fn server_message(body: &Value) -> Option<String> {
+    let candidates = [&body["error"]["message"], &body["error"], &body["message"], &body["detail"]];
+    candidates
+        .into_iter()
+        .find_map(Value::as_str)
+        .map(|text| text.trim().to_owned())
+        .filter(|text| !text.is_empty())
+}
+
+/// Makes the client tell when it takes the body, which it does after connecting and after the headers are written.
+fn announce(request: &mut Request, exchange: Arc<Exchange>) {
+    let Some(body) = request.body().and_then(Body::as_bytes).map(Bytes::copy_from_slice) else { return };
+    request.headers_mut().insert(CONTENT_LENGTH, body.len().into());
+    let body = stream::once(async move {
+        exchange.request_sent.notify_one();
+        Ok::<_, io::Error>(body)
+    });
+    *request.body_mut() = Some(Body::wrap_stream(body));
+}
+
+/// The response with its body's size bounded and its end noticed.
+fn observed(response: Response, exchange: Arc<Exchange>) -> Response {
+    let at_end = Arc::clone(&exchange);
+    let mut received = 0;
+    let chunks = response.bytes_stream().map(move |chunk| {
+        let fault = match chunk {
+            Ok(chunk) if received + chunk.len() <= ANSWER_BYTES => {
+                received += chunk.len();
+                return Ok(chunk);
+            }
+            Ok(_) => ChatError::Provider(format!("its answer is longer than {ANSWER_BYTES} bytes")),
+            Err(error) => ChatError::Provider(format!("it broke off: {}", root_cause(&error))),
+        };
+        // The library keeps only the text of a stream's error, so the error itself takes this way.
+        let _ = exchange.fault.set(fault);
+        Err(io::Error::other("the answer broke off"))
+    });
+    let end = stream::poll_fn(move |_| {
+        at_end.ended.store(true, Ordering::SeqCst);
+        Poll::Ready(None)
+    });
+    http::Response::new(Body::wrap_stream(chunks.chain(end))).into()
+}
+
+/// What a refusal means to the caller. Reads no more than a short message needs.
+async fn refusal(response: Response) -> ChatError {
+    let status = response.status();
+    let mut body = Vec::new();
+    let mut chunks = response.bytes_stream();
+    while let Some(Ok(chunk)) = chunks.next().await {
+        let room = ERROR_BYTES - body.len();
+        body.extend_from_slice(&chunk[..chunk.len().min(room)]);
+        if body.len() == ERROR_BYTES {
+            break;
+        }
+    }
+    let json: Value = serde_json::from_slice(&body).unwrap_or_default();
+    match status {
+        // The message of these repeats the key, or most of it.
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+            let code = json["error"]["code"].as_str().unwrap_or("no further reason");
+            ChatError::Unauthorised(format!("{status}, {code}"))
+        }
+        _ => {
+            let message = match server_message(&json) {
+                Some(message) => format!("{status}: {message}"),
+                None => status.to_string(),
+            };
+            match status {
+                StatusCode::TOO_MANY_REQUESTS => ChatError::RateLimited(message),
+                _ => ChatError::Provider(message),
+            }
+        }
+    }
+}
+
+fn boxed(error: ChatError) -> OpenAIError {
+    OpenAIError::Boxed(Box::new(error))
+}
+
+/// Most bytes of one answer's event stream; an event of one token takes 200 to 2,000.
+const ANSWER_BYTES: usize = 16 << 20;
+
+/// Most bytes read of an error's body.
+const ERROR_BYTES: usize = 8 << 10;
