@@ -107,3 +107,72 @@ impl Framer {
         self.samples.extend(std::iter::repeat_n(0.0, missing));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn milliseconds_and_samples_agree() {
+        let check = |ms, samples, back| {
+            assert_eq!(SampleIndex::from_ms(ms), SampleIndex(samples));
+            assert_eq!(SampleIndex(samples).as_ms(), back);
+        };
+        check(0, 0, 0);
+        check(10, 160, 10);
+        check(3_600_000, 57_600_000, 3_600_000);
+        assert_eq!(SampleIndex(159).as_ms(), 9);
+        assert_eq!((SampleIndex(5) + 3, SampleIndex(5) - SampleIndex(3)), (SampleIndex(8), 2));
+        assert_eq!((SampleIndex(3) - SampleIndex(5), SampleIndex(3).saturating_sub(5)), (0, SampleIndex(0)));
+    }
+
+    #[test]
+    fn padding_completes_the_last_frame_once() {
+        let check = |pushed: usize, frames: usize| {
+            let mut framer = Framer::new();
+            framer.push(&vec![1.0; pushed]);
+            framer.pad();
+            framer.pad();
+            let mut samples = Vec::new();
+            while let Some(frame) = framer.next_frame() {
+                samples.extend_from_slice(frame.samples);
+            }
+            assert_eq!((samples.len(), framer.pending()), (frames * FRAME_SAMPLES, 0));
+            assert!(
+                samples[..pushed].iter().all(|&s| s == 1.0) && samples[pushed..].iter().all(|&s| s == 0.0)
+            );
+        };
+        check(0, 0);
+        check(1, 1);
+        check(159, 1);
+        check(160, 1);
+        check(161, 2);
+    }
+
+    proptest! {
+        /// However samples are pushed, and however many frames are taken in between, they come out once, in order.
+        #[test]
+        fn no_sample_is_lost_or_invented(
+            steps in proptest::collection::vec((0usize..700, 0usize..6), 0..40),
+        ) {
+            let mut framer = Framer::new();
+            let (mut pushed, mut taken) = (0usize, 0usize);
+            for (push, take) in steps.into_iter().chain([(0, usize::MAX)]) {
+                let samples: Vec<f32> = (pushed..pushed + push).map(|n| n as f32).collect();
+                framer.push(&samples);
+                pushed += push;
+                for _ in 0..take {
+                    let Some(frame) = framer.next_frame() else { break };
+                    prop_assert_eq!(frame.start, SampleIndex(taken as u64));
+                    let expected: Vec<f32> = (taken..taken + FRAME_SAMPLES).map(|n| n as f32).collect();
+                    prop_assert_eq!(frame.samples, &expected[..]);
+                    taken += FRAME_SAMPLES;
+                }
+                prop_assert_eq!(framer.pending(), pushed - taken);
+            }
+            prop_assert!(framer.pending() < FRAME_SAMPLES);
+        }
+    }
+}

@@ -1,12 +1,14 @@
 //! What audio is: decode, resample, frame. Pure and synchronous: no I/O, no clock, no tokio, spawns nothing.
 //!
 //! The listening path of one chunk uses this crate in order:
-//! [`Decoder::decode`] → [`Resampler::process`] → [`Framer::next_frame`].
+//! [`Decoder::decode`] → [`downmix`] or [`pick_channel`] → [`Resampler::process`] → [`Framer::next_frame`].
 
+mod channels;
 mod decode;
 mod frame;
 mod resample;
 
+pub use channels::{downmix, pick_channel};
 pub use decode::{Codec, DecodeError, Decoder, Pcm, StreamFormat, decoder_for};
 pub use frame::{AudioFrame, FRAME_SAMPLES, Framer, SAMPLE_RATE, SampleIndex};
 pub use resample::{ResampleError, Resampler};
