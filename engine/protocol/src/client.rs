@@ -88,7 +88,7 @@ pub struct Resume {
 
 /// A marker's id: a number or a short text, echoed as it came.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "marker id must be a whole number or a text")]
 pub enum MarkerId {
     /// A number.
     Number(u64),

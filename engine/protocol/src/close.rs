@@ -30,7 +30,7 @@ pub enum CloseCode {
     /// Too fast, or too many sessions.
     TooMany = 4429,
     /// Something broke inside the server.
-    Internal = 4500,
+    Internal = 1011,
     /// Overloaded: come back after `retry_after_ms`.
     Overloaded = 4503,
 }

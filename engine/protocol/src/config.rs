@@ -65,7 +65,7 @@ pub enum AnswerMode {
     Auto,
     /// On `answer_now` only.
     Manual,
-    /// Never, `answer_now` included.
+    /// Never by itself, as `manual`; clients hide their answer panel.
     Off,
 }
 

@@ -1,0 +1,329 @@
+//! The ear: bytes of one stream in, turn events out. Synchronous; time is counted in samples.
+//!
+//! Decode → resample → frame → classify → endpoint, in [`Listener::push`]. Nothing is allocated per frame after
+//! warm-up. Not here: transcription, events for the client, any clock.
+
+use std::sync::Arc;
+
+use codecs::{DecodeError, Decoder, FRAME_SAMPLES, Framer, Pcm, Resampler, SampleIndex, StreamFormat};
+use models::vad::VoiceActivityDetector;
+
+use crate::endpointer::{Boundary, Endpointer, EndpointerConfig};
+
+/// Something heard on one channel of the stream.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TurnEvent {
+    /// Index of the channel within the stream: 0 for a mono stream.
+    pub channel: usize,
+    /// What was heard.
+    pub kind: TurnEventKind,
+}
+
+/// What was heard.
+#[derive(Clone, Debug, PartialEq)]
+pub enum TurnEventKind {
+    /// A turn began with speech at this sample.
+    Started(SampleIndex),
+    /// The turn goes on; [`Listener::utterance`] has it so far.
+    Growing,
+    /// A pause; perhaps the turn is over.
+    Paused(Utterance),
+    /// It was not over.
+    Resumed,
+    /// The turn is over.
+    Ended(Utterance),
+}
+
+/// The audio of one turn, so far or whole.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Utterance {
+    /// Index of the first sample of `audio`: some pre-roll before the speech, so that no onset is clipped.
+    pub audio_start: SampleIndex,
+    /// First speech.
+    pub speech_start: SampleIndex,
+    /// End of the last speech.
+    pub speech_end: SampleIndex,
+    /// Audio heard when this was known; the difference to `speech_end` is what the decision took.
+    pub heard: SampleIndex,
+    /// Mono f32 at 16 kHz from `audio_start` to `heard`.
+    pub audio: Arc<[f32]>,
+}
+
+/// Why a listener could not take what it was given.
+#[derive(Debug, thiserror::Error)]
+pub enum ListenError {
+    /// One packet was skipped; the listener goes on. Warn the client.
+    #[error("{0}")]
+    Skipped(String),
+    /// The stream cannot be heard. End the session.
+    #[error("{0}")]
+    Deaf(String),
+}
+
+/// Hears one stream: one decoder, and an ear for each channel kept apart.
+pub struct Listener {
+    decoder: Box<dyn Decoder>,
+    ears: Ears,
+}
+
+impl Listener {
+    /// A listener for a stream in `format`, with one ear for each of `detectors`: one ear hears all channels mixed,
+    /// several hear one interleaved channel each.
+    ///
+    /// # Errors
+    /// [`ListenError::Deaf`] when the format cannot be decoded.
+    pub fn new(
+        format: StreamFormat,
+        detectors: Vec<Box<dyn VoiceActivityDetector>>,
+        config: EndpointerConfig,
+    ) -> Result<Self, ListenError> {
+        let decoder = codecs::decoder_for(format)?;
+        let ears = detectors.into_iter().map(|vad| Ear::new(vad, config)).collect();
+        Ok(Self { decoder, ears: Ears { ears, mono: Vec::new(), mismatch: None } })
+    }
+
+    /// Takes the next bytes of the stream, appending what was heard to `events`.
+    ///
+    /// # Errors
+    /// After [`ListenError::Skipped`] go on; after [`ListenError::Deaf`] only [`finish`](Self::finish) makes sense.
+    /// Events appended before the error stand.
+    pub fn push(&mut self, bytes: &[u8], events: &mut Vec<TurnEvent>) -> Result<(), ListenError> {
+        let ears = &mut self.ears;
+        self.decoder.decode(bytes, &mut |pcm| ears.hear(pcm, events))?;
+        self.ears.check()
+    }
+
+    /// The stream is over: hears what was held back and ends every open turn.
+    ///
+    /// # Errors
+    /// As [`push`](Self::push); open turns are ended all the same.
+    pub fn finish(&mut self, events: &mut Vec<TurnEvent>) -> Result<(), ListenError> {
+        let ears = &mut self.ears;
+        let decoded = self.decoder.finish(&mut |pcm| ears.hear(pcm, events));
+        self.ears.finish(events);
+        decoded?;
+        self.ears.check()
+    }
+
+    /// Ends the open turn of `channel` now, or of every channel.
+    pub fn finalize(&mut self, channel: Option<usize>, events: &mut Vec<TurnEvent>) {
+        for (index, ear) in self.ears.ears.iter_mut().enumerate() {
+            if channel.is_none_or(|wanted| wanted == index) {
+                ear.end_now(index, events);
+            }
+        }
+    }
+
+    /// The turn open on `channel`, so far.
+    pub fn utterance(&self, channel: usize) -> Option<Utterance> {
+        let ear = self.ears.ears.get(channel)?;
+        let turn = ear.turn?;
+        Some(ear.buffer.utterance(turn, ear.buffer.end()))
+    }
+
+    /// Takes a new configuration; open turns go on under it.
+    pub fn set_config(&mut self, config: EndpointerConfig) {
+        self.ears.ears.iter_mut().for_each(|ear| ear.endpointer.set_config(config));
+    }
+
+    /// Audio heard so far.
+    pub fn heard(&self) -> SampleIndex {
+        self.ears.ears.iter().map(|ear| ear.buffer.end()).max().unwrap_or_default()
+    }
+}
+
+struct Ears {
+    ears: Vec<Ear>,
+    mono: Vec<f32>,
+    mismatch: Option<String>,
+}
+
+impl Ears {
+    fn hear(&mut self, pcm: Pcm<'_>, events: &mut Vec<TurnEvent>) {
+        if self.ears.len() > 1 && self.ears.len() != usize::from(pcm.channels) {
+            self.mismatch = Some(format!(
+                "audio.layout is separate with {} roles, but the audio has {} channels; name one role for each",
+                self.ears.len(),
+                pcm.channels
+            ));
+            return;
+        }
+        let several = self.ears.len() > 1;
+        for (index, ear) in self.ears.iter_mut().enumerate() {
+            self.mono.clear();
+            if several {
+                codecs::pick_channel(pcm.interleaved, pcm.channels, index as u16, &mut self.mono);
+            } else {
+                codecs::downmix(pcm.interleaved, pcm.channels, &mut self.mono);
+            }
+            if let Err(error) = ear.hear(index, pcm.sample_rate, &self.mono, events) {
+                self.mismatch = Some(error.to_string());
+            }
+        }
+    }
+
+    fn finish(&mut self, events: &mut Vec<TurnEvent>) {
+        for (index, ear) in self.ears.iter_mut().enumerate() {
+            ear.flush(index, events);
+            ear.end_now(index, events);
+        }
+    }
+
+    fn check(&self) -> Result<(), ListenError> {
+        self.mismatch.clone().map_or(Ok(()), |why| Err(ListenError::Deaf(why)))
+    }
+}
+
+struct Ear {
+    resampler: Option<(u32, Resampler)>,
+    resampled: Vec<f32>,
+    framer: Framer,
+    vad: Box<dyn VoiceActivityDetector>,
+    endpointer: Endpointer,
+    buffer: AudioBuffer,
+    turn: Option<OpenTurn>,
+}
+
+#[derive(Clone, Copy)]
+struct OpenTurn {
+    audio_start: SampleIndex,
+    speech_start: SampleIndex,
+}
+
+impl Ear {
+    fn new(vad: Box<dyn VoiceActivityDetector>, config: EndpointerConfig) -> Self {
+        Self {
+            resampler: None,
+            resampled: Vec::new(),
+            framer: Framer::new(),
+            vad,
+            endpointer: Endpointer::new(config),
+            buffer: AudioBuffer::default(),
+            turn: None,
+        }
+    }
+
+    fn hear(
+        &mut self,
+        channel: usize,
+        sample_rate: u32,
+        mono: &[f32],
+        events: &mut Vec<TurnEvent>,
+    ) -> Result<(), codecs::ResampleError> {
+        if self.resampler.as_ref().is_none_or(|(rate, _)| *rate != sample_rate) {
+            self.flush(channel, events);
+            self.resampler = Some((sample_rate, Resampler::new(sample_rate)?));
+        }
+        if let Some((_, resampler)) = &mut self.resampler {
+            self.resampled.clear();
+            resampler.process(mono, &mut self.resampled);
+            self.framer.push(&self.resampled);
+        }
+        self.listen(channel, events);
+        Ok(())
+    }
+
+    /// Hears what the resampler and the framer hold back: at the end, or before the sample rate changes.
+    fn flush(&mut self, channel: usize, events: &mut Vec<TurnEvent>) {
+        if let Some((_, mut resampler)) = self.resampler.take() {
+            self.resampled.clear();
+            resampler.flush(&mut self.resampled);
+            self.framer.push(&self.resampled);
+            self.framer.pad();
+            self.listen(channel, events);
+        }
+    }
+
+    fn listen(&mut self, channel: usize, events: &mut Vec<TurnEvent>) {
+        while let Some(frame) = self.framer.next_frame() {
+            self.buffer.push(frame.samples, self.turn.is_some());
+            let score = self.vad.classify(frame.samples);
+            if let Some(boundary) = self.endpointer.push(frame.start, score) {
+                let kind = note(&mut self.turn, &mut self.buffer, boundary);
+                events.push(TurnEvent { channel, kind });
+            }
+        }
+    }
+
+    fn end_now(&mut self, channel: usize, events: &mut Vec<TurnEvent>) {
+        if let Some(boundary) = self.endpointer.end_now() {
+            let kind = note(&mut self.turn, &mut self.buffer, boundary);
+            events.push(TurnEvent { channel, kind });
+        }
+    }
+}
+
+/// Keeps the open turn in step with the endpointer, and gives each boundary its audio.
+fn note(turn: &mut Option<OpenTurn>, buffer: &mut AudioBuffer, boundary: Boundary) -> TurnEventKind {
+    let open = turn.unwrap_or(OpenTurn { audio_start: buffer.end(), speech_start: buffer.end() });
+    match boundary {
+        Boundary::Started(speech_start) => {
+            let audio_start = buffer.pre_roll(speech_start);
+            *turn = Some(OpenTurn { audio_start, speech_start });
+            TurnEventKind::Started(speech_start)
+        }
+        Boundary::Growing => TurnEventKind::Growing,
+        Boundary::Paused(speech_end) => TurnEventKind::Paused(buffer.utterance(open, speech_end)),
+        Boundary::Resumed => TurnEventKind::Resumed,
+        Boundary::Ended(speech_end) => {
+            let utterance = buffer.utterance(open, speech_end);
+            *turn = None;
+            buffer.floor = speech_end;
+            TurnEventKind::Ended(utterance)
+        }
+    }
+}
+
+/// The audio of the open turn, or the pre-roll of the next one.
+#[derive(Default)]
+struct AudioBuffer {
+    samples: Vec<f32>,
+    start: SampleIndex,
+    /// End of the last turn's speech: no later turn's audio reaches back behind it.
+    floor: SampleIndex,
+}
+
+impl AudioBuffer {
+    fn push(&mut self, samples: &[f32], in_turn: bool) {
+        if !in_turn && self.samples.len() >= 2 * KEPT_SAMPLES {
+            let surplus = self.samples.len() - KEPT_SAMPLES;
+            self.samples.drain(..surplus);
+            self.samples.shrink_to(2 * KEPT_SAMPLES + FRAME_SAMPLES);
+            self.start = self.start + surplus as u64;
+        }
+        self.samples.extend_from_slice(samples);
+    }
+
+    fn end(&self) -> SampleIndex {
+        self.start + self.samples.len() as u64
+    }
+
+    fn pre_roll(&self, speech_start: SampleIndex) -> SampleIndex {
+        speech_start.saturating_sub(PRE_ROLL_SAMPLES).max(self.floor).max(self.start)
+    }
+
+    fn utterance(&self, turn: OpenTurn, speech_end: SampleIndex) -> Utterance {
+        let skipped = (turn.audio_start - self.start) as usize;
+        Utterance {
+            audio_start: turn.audio_start,
+            speech_start: turn.speech_start,
+            speech_end,
+            heard: self.end(),
+            audio: Arc::from(self.samples.get(skipped..).unwrap_or_default()),
+        }
+    }
+}
+
+impl From<DecodeError> for ListenError {
+    fn from(error: DecodeError) -> Self {
+        match error {
+            DecodeError::PacketSkipped(why) => Self::Skipped(why),
+            DecodeError::Format(why) | DecodeError::Undecodable(why) => Self::Deaf(why),
+        }
+    }
+}
+
+/// 300 ms before the first speech frame: detectors are late, and a plosive's burst is quiet.
+const PRE_ROLL_SAMPLES: u64 = SampleIndex::from_ms(300).0;
+/// Kept between turns: the pre-roll and the onset window of the endpointer.
+const KEPT_SAMPLES: usize = SampleIndex::from_ms(500).0 as usize;

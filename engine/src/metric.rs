@@ -1,0 +1,29 @@
+//! The engine's metrics: what each name means. Exporters read the descriptions once at start.
+
+use metrics::{Unit, describe_counter, describe_histogram};
+
+/// Describes every metric to the installed recorder.
+pub fn describe() {
+    describe_counter!("sessions_total", "Sessions opened");
+    describe_counter!(
+        "sessions_refused_total",
+        "Connections closed before a session was open, by close code"
+    );
+    describe_counter!("sessions_slow_total", "Sessions abandoned because the client did not read");
+    describe_counter!("handshakes_refused_total", "Handshakes answered with an HTTP error, by status");
+    describe_counter!("messages_refused_total", "Messages answered with an error, by code");
+    describe_counter!("warnings_total", "Warnings sent to clients, by code");
+    describe_counter!("errors_total", "Errors sent to clients, by code");
+    describe_counter!("audio_chunks_repeated_total", "Numbered chunks that had been heard before");
+    describe_counter!(
+        "speculations_total",
+        "Transcriptions begun on a guess that the turn was over, by outcome"
+    );
+    describe_counter!("final_retries_total", "Final transcriptions tried again");
+    describe_counter!("interims_failed_total", "Interim transcriptions that failed");
+    describe_counter!("turns_empty_total", "Turns in which no words were found");
+    describe_counter!("answers_cancelled_total", "Answers not finished");
+    describe_counter!("history_failures_total", "Events that storage did not take");
+    describe_histogram!("final_seconds", Unit::Seconds, "Turn decided to final text");
+    describe_histogram!("first_token_seconds", Unit::Seconds, "End of speech to first text of the answer");
+}

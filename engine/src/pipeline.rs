@@ -1,0 +1,182 @@
+//! One conversation, from the open connection to the close code. Start reading here.
+//!
+//! The loop waits for whichever comes first: the client, a transcript, an answer, room in the outbox, a timer. It never
+//! awaits anything else, so that it is never deaf; dropping what it holds is what cancels.
+
+use std::{sync::Arc, time::Duration};
+
+use protocol::{ClientMessage, CloseCode, ServerEvent, ServerMessage, StartStream};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    Engine,
+    outbox::{self, Outgoing},
+    ports::Principal,
+    session::{Ending, Session},
+    transport::{Frame, Receive, ReceiveError, Transmit},
+};
+
+/// Serves one connection of `principal` until it ends; `stop` asks it to finish soon.
+///
+/// Dropping the future drops the session with everything it computes.
+pub async fn serve(
+    engine: Arc<Engine>,
+    principal: Principal,
+    mut receive: impl Receive,
+    transmit: impl Transmit + 'static,
+    stop: CancellationToken,
+) {
+    let (outbox, writer) = outbox::start(transmit);
+    let refusal = match engine.registry.admit() {
+        None => Some(Refusal::overloaded(engine.registry.max())),
+        Some(slot) => match open(&engine, principal, &mut receive, &stop).await {
+            Ok(session) => {
+                run(session, &mut receive, &outbox, stop).await;
+                drop(slot);
+                None
+            }
+            Err(refusal) => Some(refusal),
+        },
+    };
+    if let Some(Refusal { code, message, retry_after_ms }) = refusal {
+        metrics::counter!("sessions_refused_total", "code" => u16::from(code).to_string()).increment(1);
+        let error = ServerMessage::Error { code, message, fatal: true, retry_after_ms };
+        let event = Outgoing::Event(Box::new(ServerEvent { event: 1, message: error }));
+        // The outbox is empty: these do not wait. A peer that is gone needs no goodbye.
+        let _ = outbox.send(event).await;
+        let _ = outbox.send(Outgoing::Close(code, "refused")).await;
+    }
+    drop(outbox);
+    // The goodbye is written by a peer that reads; one that does not is left.
+    let _ = timeout(engine.limits.slow_client, writer).await;
+}
+
+/// Why no session was opened.
+struct Refusal {
+    code: CloseCode,
+    message: String,
+    retry_after_ms: Option<u64>,
+}
+
+impl Refusal {
+    fn new(code: CloseCode, message: impl Into<String>) -> Self {
+        Self { code, message: message.into(), retry_after_ms: None }
+    }
+
+    fn overloaded(max: usize) -> Self {
+        let message =
+            format!("all {max} session slots of this server are taken; try again, or another server");
+        Self { code: CloseCode::Overloaded, message, retry_after_ms: Some(RETRY_AFTER_MS) }
+    }
+}
+
+/// Waits for `start_stream` and builds its session.
+async fn open(
+    engine: &Arc<Engine>,
+    principal: Principal,
+    receive: &mut impl Receive,
+    stop: &CancellationToken,
+) -> Result<Session, Refusal> {
+    let frame = tokio::select! {
+        frame = timeout(engine.limits.start_timeout, receive.recv()) => frame,
+        () = stop.cancelled() => return Err(Refusal::new(CloseCode::Leaving, "the server is shutting down")),
+    };
+    let start = match frame {
+        Err(_) => return Err(Refusal::new(CloseCode::Idle, "no start_stream came in time")),
+        Ok(None) => return Err(Refusal::new(CloseCode::Done, "closed before start_stream")),
+        Ok(Some(Err(error))) => return Err(Refusal::new(receive_error_code(&error), error.to_string())),
+        Ok(Some(Ok(Frame::Audio(_)))) => {
+            return Err(Refusal::new(
+                CloseCode::Malformed,
+                "audio came before start_stream; send start_stream first",
+            ));
+        }
+        Ok(Some(Ok(Frame::Control(json)))) => parse_start(&json)?,
+    };
+    let session = Session::open(Arc::clone(engine), principal, start).await;
+    session.map_err(|error| Refusal::new(error.code, error.message))
+}
+
+fn parse_start(json: &[u8]) -> Result<StartStream, Refusal> {
+    let malformed = |message| Refusal::new(CloseCode::Malformed, message);
+    match crate::session::parse(json) {
+        Ok(ClientMessage::StartStream(start)) => Ok(*start),
+        Ok(_) => Err(malformed("the first message must be start_stream".to_owned())),
+        Err(error) => Err(Refusal::new(error.code, error.message)),
+    }
+}
+
+/// The loop.
+async fn run(
+    mut session: Session,
+    receive: &mut impl Receive,
+    outbox: &tokio::sync::mpsc::Sender<Outgoing>,
+    stop: CancellationToken,
+) {
+    let limits = session.limits();
+    let mut tick = interval(ACK_INTERVAL);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut idle_at = Instant::now() + limits.idle_timeout;
+    let mut slow_at = None;
+    let mut drain_at: Option<Instant> = None;
+
+    loop {
+        let hearing = session.wants_to_hear();
+        let sending = session.has_staged();
+        if !sending {
+            slow_at = None;
+            if let Some((code, reason)) = session.take_goodbye() {
+                let _ = outbox.send(Outgoing::Close(code, reason)).await;
+                return;
+            }
+        }
+        let slow = *slow_at.get_or_insert_with(|| Instant::now() + limits.slow_client);
+        if !hearing {
+            // A client that is not being heard is not idle.
+            idle_at = Instant::now() + limits.idle_timeout;
+        }
+        let deadline = drain_at.unwrap_or(idle_at);
+
+        tokio::select! {
+            permit = outbox.reserve(), if sending => match permit {
+                Ok(permit) => session.send_next(permit),
+                Err(_) => session.end(Ending::Gone),
+            },
+            frame = receive.recv(), if hearing => match frame {
+                Some(Ok(frame)) => {
+                    if session.on_frame(frame) {
+                        idle_at = Instant::now() + limits.idle_timeout;
+                    }
+                }
+                Some(Err(error)) => session.end(Ending::Fatal(receive_error_code(&error), error.to_string())),
+                None => session.end(Ending::Gone),
+            },
+            () = session.advance(), if !sending => {}
+            _ = tick.tick() => session.on_tick(),
+            () = sleep_until(slow), if sending => {
+                metrics::counter!("sessions_slow_total").increment(1);
+                return session.abandon("the client did not read its events in time");
+            }
+            () = sleep_until(deadline) => {
+                if drain_at.is_some() { session.cut_drain() } else { session.end(Ending::Idle) }
+            }
+            () = stop.cancelled(), if !session.is_ending() => session.end(Ending::Shutdown),
+        }
+        if drain_at.is_none() && session.is_ending_early() {
+            drain_at = Some(Instant::now() + limits.drain);
+        }
+    }
+}
+
+fn receive_error_code(error: &ReceiveError) -> CloseCode {
+    match error {
+        ReceiveError::TooBig { .. } => CloseCode::TooBig,
+        ReceiveError::Broken(_) => CloseCode::Malformed,
+    }
+}
+
+/// How often what was heard is acknowledged, if anything was: twice as often as promised.
+const ACK_INTERVAL: Duration = Duration::from_millis(500);
+/// When a refused client may try again: about the length of a short answer.
+const RETRY_AFTER_MS: u64 = 2_000;

@@ -1,0 +1,87 @@
+//! What the engine asks of the outside: who may connect, who the candidate is, where history goes, what is left to use.
+//!
+//! Implemented by the composition root over the control API's stores; [`memory`] has embedded ones. A failing port
+//! costs what it provides, never the conversation.
+
+pub mod memory;
+
+use futures_util::future::BoxFuture;
+use protocol::ServerEvent;
+use secrecy::SecretString;
+
+/// What a client showed at the handshake.
+#[derive(Debug, Default)]
+pub struct Credentials {
+    /// From `Authorization: Bearer`.
+    pub token: Option<SecretString>,
+    /// From `?ticket=`.
+    pub ticket: Option<SecretString>,
+}
+
+/// Who a session belongs to.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Principal {
+    /// Stable id of the user.
+    pub user: String,
+}
+
+/// Why somebody may not connect. The message is for the client and names no secret.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AuthError {
+    /// No valid credentials: 401.
+    #[error("{0}")]
+    Unauthenticated(&'static str),
+    /// The check itself failed: 503.
+    #[error("{0}")]
+    Unavailable(&'static str),
+}
+
+/// Lets clients in.
+pub trait Authorizer: Send + Sync {
+    /// Whose `credentials` these are. Asked once a connection, before any message is read.
+    fn authorize(&self, credentials: Credentials) -> BoxFuture<'_, Result<Principal, AuthError>>;
+}
+
+/// What is known of the candidate.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CandidateContext {
+    /// Name, target role and the like, in a few lines; may be empty.
+    pub profile: String,
+    /// The CV as plain text; may be empty.
+    pub cv: String,
+    /// The job description; may be empty.
+    pub job_description: String,
+}
+
+/// Something outside did not work; the message says what that means for the session.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct PortError(pub String);
+
+/// Tells who the candidate is.
+pub trait ContextProvider: Send + Sync {
+    /// The context of `principal`. Asked once a session.
+    fn context(&self, principal: &Principal) -> BoxFuture<'_, Result<CandidateContext, PortError>>;
+}
+
+/// Keeps history.
+pub trait SessionRecorder: Send + Sync {
+    /// Stores one event. Called in order, off the audio path, never for sessions that asked not to be kept.
+    fn record(
+        &self,
+        principal: &Principal,
+        session_id: &str,
+        event: &ServerEvent,
+    ) -> BoxFuture<'_, Result<(), PortError>>;
+}
+
+/// A limit of the plan is reached; the message says which and until when.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct LimitReached(pub String);
+
+/// Counts what is used up.
+pub trait UsageMeter: Send + Sync {
+    /// Takes one answer from what `principal` has left, in one atomic step.
+    fn take_answer(&self, principal: &Principal) -> BoxFuture<'_, Result<(), LimitReached>>;
+}

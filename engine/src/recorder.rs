@@ -1,0 +1,72 @@
+//! Write-behind to history: the session never waits for storage, and no final text is dropped.
+
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use protocol::{ServerEvent, ServerMessage};
+use tokio::sync::mpsc;
+
+use crate::ports::{Principal, SessionRecorder};
+
+/// Hands what is worth keeping of one session to its [`SessionRecorder`].
+pub(crate) struct Recorder {
+    queue: mpsc::Sender<ServerEvent>,
+    /// Finals that found the queue full: bounded by the length of the session, a few a minute.
+    backlog: VecDeque<ServerEvent>,
+    failed: Arc<AtomicBool>,
+}
+
+impl Recorder {
+    /// Starts the writing task, which ends when the recorder is dropped and everything is written.
+    pub(crate) fn start(port: Arc<dyn SessionRecorder>, principal: Principal, session_id: String) -> Self {
+        let (queue, mut events) = mpsc::channel::<ServerEvent>(CAPACITY);
+        let failed = Arc::new(AtomicBool::new(false));
+        let failure = Arc::clone(&failed);
+        tokio::spawn(async move {
+            while let Some(event) = events.recv().await {
+                if let Err(error) = port.record(&principal, &session_id, &event).await {
+                    metrics::counter!("history_failures_total").increment(1);
+                    if !failure.swap(true, Ordering::Relaxed) {
+                        tracing::warn!(session_id, %error, "history is not being kept");
+                    }
+                }
+            }
+        });
+        Self { queue, backlog: VecDeque::new(), failed }
+    }
+
+    /// Keeps `event` if it belongs to history: final texts, answers and the end.
+    pub(crate) fn record(&mut self, event: &ServerEvent) {
+        let kept = match &event.message {
+            ServerMessage::Transcription(transcription) => transcription.is_final,
+            ServerMessage::Answer(_) | ServerMessage::StreamEnded { .. } => true,
+            _ => false,
+        };
+        if kept {
+            self.backlog.push_back(event.clone());
+            self.pump();
+        }
+    }
+
+    /// Moves the backlog on as far as the queue has room.
+    pub(crate) fn pump(&mut self) {
+        while let Some(event) = self.backlog.pop_front() {
+            if let Err(mpsc::error::TrySendError::Full(event)) = self.queue.try_send(event) {
+                self.backlog.push_front(event);
+                return;
+            }
+        }
+    }
+
+    /// Whether storage has failed at least once.
+    pub(crate) fn failed(&self) -> bool {
+        self.failed.load(Ordering::Relaxed)
+    }
+}
+
+const CAPACITY: usize = 1_024;

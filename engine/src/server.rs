@@ -1,0 +1,249 @@
+//! The WebSocket listener: handshake, credentials, then a session a connection.
+//!
+//! HTTP is spoken up to the `101 Switching Protocols` and no further; the control API is another listener.
+
+use std::{convert::Infallible, sync::Arc, time::Duration};
+
+use http_body_util::Full;
+use hyper::{
+    Method, Request, Response, StatusCode,
+    body::{Bytes, Incoming},
+    header::{self, HeaderMap, HeaderValue},
+    server::conn::http1,
+    service::service_fn,
+    upgrade::OnUpgrade,
+};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use secrecy::SecretString;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    Engine, pipeline,
+    ports::{AuthError, Credentials, Principal},
+    transport::websocket,
+};
+
+/// Accepts connections on `listener` until `stop`, then waits until every session has finished.
+///
+/// Sessions are asked to finish by the same `stop` and take at most the drain time of the engine's limits.
+/// `allowed_origins` are compared with the `Origin` that browsers send; pages of this machine are always let in.
+pub async fn serve(
+    engine: Arc<Engine>,
+    listener: TcpListener,
+    allowed_origins: Arc<[String]>,
+    stop: CancellationToken,
+) {
+    let tasks = TaskTracker::new();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = stop.cancelled() => break,
+        };
+        let Ok((socket, _)) = accepted else {
+            // Out of descriptors: let some sessions end before trying again.
+            metrics::counter!("accept_failures_total").increment(1);
+            tokio::time::sleep(ACCEPT_PAUSE).await;
+            continue;
+        };
+        let door = Door {
+            engine: Arc::clone(&engine),
+            allowed_origins: Arc::clone(&allowed_origins),
+            sessions: tasks.clone(),
+            stop: stop.clone(),
+        };
+        tasks.spawn(shake_hands(socket, door, stop.clone()));
+    }
+    tasks.close();
+    tasks.wait().await;
+}
+
+async fn shake_hands(socket: TcpStream, door: Door, stop: CancellationToken) {
+    // Small events must not wait for each other.
+    let _ = socket.set_nodelay(true);
+    let service = service_fn(move |request| {
+        let door = door.clone();
+        async move { Ok::<_, Infallible>(door.answer(request).await) }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HANDSHAKE_TIMEOUT)
+        .max_buf_size(MAX_HANDSHAKE_BYTES)
+        .keep_alive(false)
+        .serve_connection(TokioIo::new(socket), service)
+        .with_upgrades();
+    tokio::select! {
+        shaken = connection => if let Err(error) = shaken {
+            tracing::debug!(%error, "handshake failed");
+        },
+        () = stop.cancelled() => {}
+    }
+}
+
+/// What a handshake needs to be answered.
+#[derive(Clone)]
+struct Door {
+    engine: Arc<Engine>,
+    allowed_origins: Arc<[String]>,
+    sessions: TaskTracker,
+    stop: CancellationToken,
+}
+
+/// A handshake that is turned away: its status and what to do about it.
+type Refusal = (StatusCode, String);
+
+impl Door {
+    async fn answer(&self, mut request: Request<Incoming>) -> Response<Full<Bytes>> {
+        match self.admit(&request).await {
+            Ok((principal, accept)) => {
+                let upgrade = hyper::upgrade::on(&mut request);
+                self.sessions.spawn(converse(
+                    Arc::clone(&self.engine),
+                    principal,
+                    upgrade,
+                    self.stop.clone(),
+                ));
+                switching(&accept, request.headers())
+            }
+            Err((status, why)) => {
+                metrics::counter!("handshakes_refused_total", "status" => status.as_u16().to_string())
+                    .increment(1);
+                let mut response = Response::new(Full::from(format!("{why}\n")));
+                *response.status_mut() = status;
+                if status == StatusCode::UPGRADE_REQUIRED {
+                    response.headers_mut().insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+                }
+                response
+            }
+        }
+    }
+
+    /// Checks path, form, origin and credentials, in this order.
+    async fn admit(&self, request: &Request<Incoming>) -> Result<(Principal, String), Refusal> {
+        if request.uri().path() != protocol::AUDIO_PATH {
+            return Err((StatusCode::NOT_FOUND, format!("only {} is served here", protocol::AUDIO_PATH)));
+        }
+        let accept = websocket_accept(request)?;
+        self.check_origin(request.headers())?;
+        let credentials = credentials(request)?;
+        let principal = self.engine.authorizer.authorize(credentials).await.map_err(|error| match error {
+            AuthError::Unauthenticated(why) => (StatusCode::UNAUTHORIZED, why.to_owned()),
+            AuthError::Unavailable(why) => (StatusCode::SERVICE_UNAVAILABLE, why.to_owned()),
+        })?;
+        Ok((principal, accept))
+    }
+
+    fn check_origin(&self, headers: &HeaderMap) -> Result<(), Refusal> {
+        let Some(origin) = headers.get(header::ORIGIN) else { return Ok(()) };
+        let origin = origin.to_str().unwrap_or_default();
+        if is_local(origin) || self.allowed_origins.iter().any(|allowed| allowed == origin) {
+            return Ok(());
+        }
+        Err((
+            StatusCode::FORBIDDEN,
+            "this origin is not allowed; add it to [audio] allowed_origins".to_owned(),
+        ))
+    }
+}
+
+async fn converse(engine: Arc<Engine>, principal: Principal, upgrade: OnUpgrade, stop: CancellationToken) {
+    match upgrade.await {
+        Ok(upgraded) => {
+            let (receive, transmit) = websocket::open(TokioIo::new(upgraded)).await;
+            pipeline::serve(engine, principal, receive, transmit, stop).await;
+        }
+        Err(error) => tracing::debug!(%error, "upgrade failed"),
+    }
+}
+
+/// The `Sec-WebSocket-Accept` that answers a well-formed handshake of RFC 6455, section 4.2.1.
+fn websocket_accept(request: &Request<Incoming>) -> Result<String, Refusal> {
+    let headers = request.headers();
+    let has = |name, token: &str| {
+        let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
+        values.flat_map(|value| value.split(',')).any(|value| value.trim().eq_ignore_ascii_case(token))
+    };
+    if request.method() != Method::GET
+        || !has(header::CONNECTION, "upgrade")
+        || !has(header::UPGRADE, "websocket")
+    {
+        return Err((StatusCode::UPGRADE_REQUIRED, "connect with a WebSocket client".to_owned()));
+    }
+    if !has(header::SEC_WEBSOCKET_VERSION, "13") {
+        return Err((StatusCode::UPGRADE_REQUIRED, "only WebSocket version 13 is spoken here".to_owned()));
+    }
+    match headers.get(header::SEC_WEBSOCKET_KEY) {
+        Some(key) if key.len() == 24 => Ok(derive_accept_key(key.as_bytes())),
+        _ => Err((StatusCode::BAD_REQUEST, "Sec-WebSocket-Key is missing or malformed".to_owned())),
+    }
+}
+
+fn switching(accept: &str, headers: &HeaderMap) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::default());
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    let answer = response.headers_mut();
+    answer.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+    answer.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    answer.insert(
+        header::SEC_WEBSOCKET_ACCEPT,
+        HeaderValue::from_str(accept).expect("base64 is a header value"),
+    );
+    let offered =
+        headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter().filter_map(|value| value.to_str().ok());
+    if offered.flat_map(|value| value.split(',')).any(|name| name.trim() == protocol::SUBPROTOCOL) {
+        answer.insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(protocol::SUBPROTOCOL));
+    }
+    response
+}
+
+fn credentials(request: &Request<Incoming>) -> Result<Credentials, Refusal> {
+    let token = match request.headers().get(header::AUTHORIZATION) {
+        None => None,
+        Some(value) => match value.to_str().ok().and_then(|value| value.strip_prefix("Bearer ")) {
+            Some(token) => Some(SecretString::from(token.trim())),
+            None => {
+                return Err((StatusCode::UNAUTHORIZED, "Authorization must be `Bearer <token>`".to_owned()));
+            }
+        },
+    };
+    let query = request.uri().query().unwrap_or_default();
+    let ticket = query.split('&').find_map(|pair| pair.strip_prefix("ticket=")).map(SecretString::from);
+    Ok(Credentials { token, ticket })
+}
+
+/// Whether a page of this machine asks: `http://localhost:3000` and the like.
+fn is_local(origin: &str) -> bool {
+    let Some(host) = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://")) else {
+        return false;
+    };
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name,
+        _ => host,
+    };
+    matches!(name, "localhost" | "127.0.0.1" | "[::1]")
+}
+
+/// From the first byte to the whole request.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+/// The least that hyper accepts; a handshake with a token has about 1 KiB.
+const MAX_HANDSHAKE_BYTES: usize = 8 * 1024;
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn local_origins() {
+        let check = |origin, expected| assert_eq!(is_local(origin), expected, "{origin}");
+        check("http://localhost:3000", true);
+        check("https://127.0.0.1", true);
+        check("http://[::1]:8080", true);
+        check("http://localhost.evil.example", false);
+        check("http://evil.example", false);
+        check("http://localhost:3000.evil.example", false);
+        check("chrome-extension://abc", false);
+        check("null", false);
+    }
+}

@@ -1,0 +1,396 @@
+//! The state of one conversation and what each message of the client does to it.
+//!
+//! [`hearing`] turns audio into turns and texts, [`answering`] questions into answers; the loop around them is
+//! `pipeline`. Not here: waiting. Every method returns at once but [`Session::advance`], which is cancel-safe.
+
+mod answering;
+mod hearing;
+
+use std::{collections::VecDeque, sync::Arc};
+
+use protocol::{
+    ClientMessage, CloseCode, ConfigUpdate, EndReason, Limits, MarkerId, ServerEvent, ServerMessage,
+    StartStream, Totals,
+};
+use tokio::sync::mpsc;
+
+use self::{answering::Answers, hearing::Hearing};
+use crate::{
+    Engine,
+    answerer::Answerer,
+    config::{SessionConfig, SessionLimits},
+    history::History,
+    outbox::Outgoing,
+    ports::Principal,
+    recorder::Recorder,
+    transport::Frame,
+};
+
+/// One conversation.
+pub(crate) struct Session {
+    engine: Arc<Engine>,
+    principal: Principal,
+    id: String,
+    config: SessionConfig,
+    hearing: Hearing,
+    answers: Answers,
+    history: History,
+    recorder: Option<Recorder>,
+    staged: VecDeque<ServerEvent>,
+    last_event: u64,
+    ending: Option<Ending>,
+    goodbye: Option<(CloseCode, &'static str)>,
+    totals: Totals,
+    refused_messages: u32,
+    history_warned: bool,
+}
+
+/// Why a session is ending.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// `end_stream`: everything open is finished.
+    Client,
+    /// The server is leaving: texts are finished, answers as far as time allows.
+    Shutdown,
+    /// The session is as long as it may be.
+    Limit,
+    /// Nothing came for too long.
+    Idle,
+    /// The client did what cannot be gone on from.
+    Fatal(CloseCode, String),
+    /// The connection is lost: texts are finished for history.
+    Gone,
+}
+
+/// A message or a setting of the client that cannot be accepted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ClientError {
+    pub(crate) code: CloseCode,
+    pub(crate) message: String,
+}
+
+impl ClientError {
+    pub(crate) fn new(code: CloseCode, message: impl Into<String>) -> Self {
+        Self { code, message: message.into() }
+    }
+
+    fn malformed(message: impl Into<String>) -> Self {
+        Self::new(CloseCode::Malformed, message)
+    }
+}
+
+/// Parses one control message.
+pub(crate) fn parse(json: &[u8]) -> Result<ClientMessage, ClientError> {
+    if json.len() > protocol::MAX_JSON_BYTES {
+        let message = format!(
+            "a JSON message of {} bytes; at most {} are accepted",
+            json.len(),
+            protocol::MAX_JSON_BYTES
+        );
+        return Err(ClientError::new(CloseCode::TooBig, message));
+    }
+    serde_json::from_slice(json)
+        .map_err(|error| ClientError::malformed(format!("not a message of this protocol: {error}")))
+}
+
+impl Session {
+    /// Opens the session that `start` asks for.
+    pub(crate) async fn open(
+        engine: Arc<Engine>,
+        principal: Principal,
+        start: StartStream,
+    ) -> Result<Self, ClientError> {
+        if start.resume.is_some() {
+            let why = "resuming is not supported by this server yet; open a new session without `resume`";
+            return Err(ClientError::malformed(why));
+        }
+        let id = session_id(start.session_id)?;
+        let config = match start.config {
+            Some(update) => {
+                engine.defaults.updated(update).map_err(|e| ClientError::malformed(e.to_string()))?
+            }
+            None => engine.defaults.clone(),
+        };
+        let hearing = Hearing::new(&engine, start.audio, &config)?;
+        let context = engine.context.context(&principal).await;
+        let missing = context.as_ref().err().map(ToString::to_string);
+        let answerer = Answerer::new(Arc::clone(&engine.chat), context.unwrap_or_default());
+        let recorder = config
+            .save_history
+            .then(|| Recorder::start(Arc::clone(&engine.recorder), principal.clone(), id.clone()));
+        let mut session = Self {
+            principal,
+            id,
+            config,
+            answers: Answers::new(answerer),
+            history: History::default(),
+            recorder,
+            staged: VecDeque::new(),
+            last_event: 0,
+            ending: None,
+            goodbye: None,
+            totals: Totals::default(),
+            refused_messages: 0,
+            history_warned: false,
+            hearing,
+            engine,
+        };
+        metrics::counter!("sessions_total").increment(1);
+        tracing::info!(session_id = session.id, "session opened");
+        session.welcome();
+        if let Some(why) = missing {
+            session.warn("context_unavailable", format!("answers know nothing of the candidate: {why}"));
+        }
+        Ok(session)
+    }
+
+    pub(crate) fn limits(&self) -> SessionLimits {
+        self.engine.limits
+    }
+
+    /// Takes one frame of the client; true when it counts against idleness.
+    pub(crate) fn on_frame(&mut self, frame: Frame) -> bool {
+        let taken = match frame {
+            Frame::Audio(bytes) => self.on_audio_frame(&bytes).map(|()| true),
+            Frame::Control(json) => parse(&json).and_then(|message| self.on_message(message)),
+        };
+        taken.unwrap_or_else(|error| {
+            self.refuse(error);
+            false
+        })
+    }
+
+    fn on_message(&mut self, message: ClientMessage) -> Result<bool, ClientError> {
+        match message {
+            ClientMessage::StartStream(_) => {
+                return Err(ClientError::malformed("start_stream came twice; the session is already open"));
+            }
+            ClientMessage::AudioChunk { channel, seq, data } => self.on_audio(channel, seq, false, &data)?,
+            ClientMessage::Finalize { channel } => self.finalize(channel)?,
+            ClientMessage::AnswerNow { text, turn } => self.answer_now(text, turn)?,
+            ClientMessage::CancelAnswer { answer_id } => self.cancel_answer(answer_id)?,
+            ClientMessage::UpdateConfig { config } => self.update_config(config)?,
+            ClientMessage::Marker { id } => self.mark(id),
+            ClientMessage::KeepAlive {} => {}
+            ClientMessage::EndStream {} => self.end(Ending::Client),
+        }
+        Ok(true)
+    }
+
+    fn update_config(&mut self, update: ConfigUpdate) -> Result<(), ClientError> {
+        let config =
+            self.config.updated(update).map_err(|error| ClientError::malformed(error.to_string()))?;
+        self.hearing.set_config(&config);
+        if !config.save_history {
+            self.recorder = None;
+        } else if self.recorder.is_none() {
+            let (port, principal) = (Arc::clone(&self.engine.recorder), self.principal.clone());
+            self.recorder = Some(Recorder::start(port, principal, self.id.clone()));
+        }
+        self.config = config;
+        Ok(())
+    }
+
+    /// Tells the client what was wrong; the session goes on unless that keeps happening.
+    fn refuse(&mut self, error: ClientError) {
+        self.refused_messages += 1;
+        metrics::counter!("messages_refused_total", "code" => u16::from(error.code).to_string()).increment(1);
+        if error.code == CloseCode::TooBig || self.refused_messages > MAX_REFUSED {
+            self.end(Ending::Fatal(error.code, error.message));
+        } else {
+            self.error(error.code, error.message, None);
+        }
+    }
+
+    /// Begins the end: no more audio; what is open is finished as the reason allows.
+    pub(crate) fn end(&mut self, ending: Ending) {
+        if matches!((&self.ending, &ending), (Some(_), Ending::Client | Ending::Shutdown | Ending::Idle)) {
+            return;
+        }
+        let first = self.ending.is_none();
+        tracing::info!(session_id = self.id, ending = ending.name(), "session ending");
+        if matches!(ending, Ending::Gone | Ending::Fatal(..)) {
+            self.cancel_all_answers(protocol::CancelReason::Shutdown);
+        }
+        self.ending = Some(ending);
+        if first {
+            self.finish_hearing();
+        }
+    }
+
+    pub(crate) fn is_ending(&self) -> bool {
+        self.ending.is_some()
+    }
+
+    /// Whether the end is bounded in time: any but the client's own.
+    pub(crate) fn is_ending_early(&self) -> bool {
+        self.ending.as_ref().is_some_and(|ending| *ending != Ending::Client)
+    }
+
+    /// The time for finishing is over: what is still open is lost, and the client told.
+    pub(crate) fn cut_drain(&mut self) {
+        let lost = self.drop_pending_texts();
+        if lost > 0 {
+            self.warn(
+                "turns_lost",
+                format!("{lost} turns could not be written down before the session was closed"),
+            );
+        }
+        self.cancel_all_answers(protocol::CancelReason::Shutdown);
+    }
+
+    /// Ends without a goodbye: nobody reads.
+    pub(crate) fn abandon(self, why: &str) {
+        tracing::warn!(session_id = self.id, why, "session abandoned");
+    }
+
+    /// Once everything is finished and staged: says goodbye. The close code follows when all of it is sent.
+    fn conclude(&mut self) {
+        let Some(ending) = &self.ending else { return };
+        if self.goodbye.is_some() || self.has_work() {
+            return;
+        }
+        self.totals.audio_ms = self.hearing.heard().as_ms();
+        let (reason, close) = match ending.clone() {
+            Ending::Client => (Some(EndReason::Client), (CloseCode::Done, "done")),
+            Ending::Shutdown => (Some(EndReason::Shutdown), (CloseCode::Leaving, "server leaving")),
+            Ending::Limit => {
+                let minutes = self.engine.limits.max_session.as_secs() / 60;
+                let message = format!("a session lasts at most {minutes} minutes; open another one");
+                self.fatal(CloseCode::Limit, message);
+                (Some(EndReason::Limit), (CloseCode::Limit, "session length"))
+            }
+            Ending::Idle => {
+                let seconds = self.engine.limits.idle_timeout.as_secs();
+                let message = format!("no audio, marker or keep_alive for {seconds} s");
+                self.fatal(CloseCode::Idle, message);
+                (None, (CloseCode::Idle, "idle"))
+            }
+            Ending::Fatal(code, message) => {
+                self.fatal(code, message);
+                (None, (code, "see the error event"))
+            }
+            Ending::Gone => (None, (CloseCode::Done, "gone")),
+        };
+        if let Some(reason) = reason {
+            self.emit(ServerMessage::StreamEnded { reason, totals: self.totals });
+        }
+        self.goodbye = Some(close);
+    }
+
+    /// The close code, once nothing is left to do or to send.
+    pub(crate) fn take_goodbye(&mut self) -> Option<(CloseCode, &'static str)> {
+        self.conclude();
+        if self.has_staged() && self.ending != Some(Ending::Gone) { None } else { self.goodbye }
+    }
+
+    /// Whether something is still being computed.
+    fn has_work(&self) -> bool {
+        self.hearing.has_work() || self.answers.has_work()
+    }
+
+    /// Whether the client's next frame can be dealt with at once.
+    pub(crate) fn wants_to_hear(&self) -> bool {
+        !self.has_staged() && self.hearing.has_room() && matches!(self.ending, None | Some(Ending::Client))
+    }
+
+    /// Whether events wait for room in the outbox.
+    pub(crate) fn has_staged(&self) -> bool {
+        !self.staged.is_empty() && self.ending != Some(Ending::Gone)
+    }
+
+    pub(crate) fn send_next(&mut self, permit: mpsc::Permit<'_, Outgoing>) {
+        if let Some(event) = self.staged.pop_front() {
+            permit.send(Outgoing::Event(Box::new(event)));
+        }
+    }
+
+    /// Waits until the next text or piece of an answer, and stages its events. Cancel-safe; never ready when nothing
+    /// is being computed.
+    pub(crate) async fn advance(&mut self) {
+        tokio::select! {
+            heard = self.hearing.next() => self.on_heard(heard),
+            step = self.answers.next() => self.on_answer_step(step),
+        }
+    }
+
+    /// Twice a second: acknowledges what was heard since.
+    pub(crate) fn on_tick(&mut self) {
+        for (channel, next_seq, audio_ms) in self.hearing.take_acks() {
+            self.emit(ServerMessage::Ack { channel, next_seq, audio_ms });
+        }
+        if let Some(recorder) = &mut self.recorder {
+            recorder.pump();
+            if recorder.failed() && !std::mem::replace(&mut self.history_warned, true) {
+                self.warn("history_unavailable", "this session is not being kept in the history".to_owned());
+            }
+        }
+    }
+
+    fn mark(&mut self, id: MarkerId) {
+        self.hearing.mark(id);
+        self.answer_markers();
+    }
+
+    fn welcome(&mut self) {
+        let limits = self.engine.limits;
+        self.emit(ServerMessage::StreamStarted {
+            session_id: self.id.clone(),
+            resume_token: uuid::Uuid::new_v4().to_string(),
+            next_seq: self.hearing.next_seqs(),
+            limits: Limits {
+                max_chunk_bytes: protocol::MAX_AUDIO_BYTES as u64,
+                max_session_ms: limits.max_session.as_millis() as u64,
+                idle_timeout_ms: limits.idle_timeout.as_millis() as u64,
+            },
+        });
+    }
+
+    fn emit(&mut self, message: ServerMessage) {
+        self.last_event += 1;
+        let event = ServerEvent { event: self.last_event, message };
+        if let Some(recorder) = &mut self.recorder {
+            recorder.record(&event);
+        }
+        self.staged.push_back(event);
+    }
+
+    fn warn(&mut self, code: &str, message: String) {
+        metrics::counter!("warnings_total", "code" => code.to_owned()).increment(1);
+        self.emit(ServerMessage::Warning { code: code.to_owned(), message });
+    }
+
+    fn error(&mut self, code: CloseCode, message: String, retry_after_ms: Option<u64>) {
+        metrics::counter!("errors_total", "code" => u16::from(code).to_string()).increment(1);
+        self.emit(ServerMessage::Error { code, message, fatal: false, retry_after_ms });
+    }
+
+    fn fatal(&mut self, code: CloseCode, message: String) {
+        metrics::counter!("errors_total", "code" => u16::from(code).to_string()).increment(1);
+        self.emit(ServerMessage::Error { code, message, fatal: true, retry_after_ms: None });
+    }
+}
+
+impl Ending {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Client => "client",
+            Self::Shutdown => "shutdown",
+            Self::Limit => "limit",
+            Self::Idle => "idle",
+            Self::Fatal(..) => "error",
+            Self::Gone => "gone",
+        }
+    }
+}
+
+fn session_id(wanted: Option<String>) -> Result<String, ClientError> {
+    match wanted {
+        None => Ok(uuid::Uuid::now_v7().to_string()),
+        Some(id) if (1..=64).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_graphic()) => Ok(id),
+        Some(_) => Err(ClientError::malformed("session_id must be 1 to 64 printable ASCII characters")),
+    }
+}
+
+/// A client that sends more nonsense than this is closed.
+const MAX_REFUSED: u32 = 100;
