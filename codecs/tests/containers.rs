@@ -244,7 +244,12 @@ fn a_stream_cut_anywhere_is_a_clean_end() {
         let mut header = true;
         for end in 0..bytes.len() {
             let decoded = decode_in(codec, [&bytes[..end]]);
-            assert_eq!(decoded.skips, Vec::<String>::new(), "cut at {end}");
+            // Once in 65,536 the checksum of half a packet is right by accident, and it is seen to be too short.
+            assert!(
+                decoded.skips.iter().all(|what| what.contains("end of bitstream")),
+                "cut at {end}: {:?}",
+                decoded.skips
+            );
             assert!(expected.starts_with(&decoded.samples), "cut at {end}");
             header &= decoded.failure.is_some();
             assert_eq!(decoded.failure.is_some(), header, "cut at {end}: {:?}", decoded.failure);
@@ -348,6 +353,8 @@ fn a_thousand_decoders_live_side_by_side() {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
     #[test]
     fn any_chunking_gives_the_same_audio(sizes in proptest::collection::vec(1usize..6_000, 1..30)) {
         prop_assert_eq!(decode_in(Codec::Auto, cut(LIVE, &sizes)).samples, reference_16(8_000, 1));

@@ -219,9 +219,10 @@ fn decode_packets(
                     "A damaged {name} packet was skipped ({what}): some audio is missing here."
                 ));
             }
-            Err(error) if is_end(&error) => {
+            // The packet ended too early.
+            Err(Error::IoError(what)) => {
                 emitter.skipped(format!(
-                    "A {name} packet that is too short was skipped: some audio is missing here."
+                    "A damaged {name} packet was skipped ({what}): some audio is missing here."
                 ));
             }
             Err(error) => return Err(explain(name, &error)),
