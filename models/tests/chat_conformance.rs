@@ -1,0 +1,520 @@
+//! One suite for every chat model: scripted, notes, and an OpenAI-compatible one over a scripted and a real server.
+
+use std::{sync::Arc, time::Duration};
+
+use common::{
+    llm_server::LlmServer,
+    sse_server::{SseServer, Step},
+};
+use futures_util::{FutureExt, StreamExt};
+use models::chat::{
+    AnswerDelta, AnswerEnd, ChatError, ChatMessage, ChatModel, ChatRequest, ChatRole, Notes, OpenAiChat,
+    OpenAiChatConfig, ScriptedChat, ScriptedDelta, SourceLine,
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::Instant,
+};
+
+mod common {
+    pub mod llm_server;
+    pub mod sse_server;
+}
+
+#[tokio::test]
+async fn scripted_conforms() {
+    let model =
+        ScriptedChat::new([ScriptedDelta::Text("Yes, ".into()), ScriptedDelta::Text("I have.".into())]);
+    conforms(&model, request()).await;
+
+    let model = ScriptedChat::new([ScriptedDelta::Text("Yes".into()), ScriptedDelta::Hang]);
+    drop_after_first_text(&model, request()).await;
+    assert_eq!(model.cancelled(), 1);
+}
+
+#[tokio::test]
+async fn notes_conform() {
+    let notes = Notes::new();
+    let end = conforms(&notes, request()).await;
+    assert_eq!(end, AnswerEnd { finish_reason: "stop".into(), model: "notes".into(), confidence: None });
+
+    let request = request();
+    let sources = Arc::clone(&request.sources);
+    drop_after_first_text(&notes, request).await;
+    assert_eq!(Arc::strong_count(&sources), 1, "a dropped answer still holds the CV");
+}
+
+#[tokio::test]
+async fn openai_conforms_over_a_scripted_server() {
+    let server = SseServer::start(vec![stream(PLAIN)]).await;
+    conforms(&openai(&server, |_| ()), request()).await;
+
+    let server = SseServer::start(vec![stream(&PLAIN[..2]), Step::Pause]).await;
+    drop_after_first_text(&openai(&server, |_| ()), request()).await;
+    server.client_closed().await;
+}
+
+#[tokio::test]
+async fn openai_conforms_over_a_real_server() {
+    let Some(server) = tokio::task::spawn_blocking(LlmServer::start).await.unwrap() else { return };
+    let model = OpenAiChat::new(OpenAiChatConfig {
+        base_url: server.base_url(),
+        logprobs: true,
+        ..OpenAiChatConfig::new("smollm2")
+    })
+    .unwrap();
+    let end = conforms(&model, ChatRequest { max_tokens: 24, ..request() }).await;
+    assert!(["stop", "length"].contains(&end.finish_reason.as_str()), "{end:?}");
+    assert!(end.confidence.is_some_and(|confidence| confidence > 0.0 && confidence <= 1.0), "{end:?}");
+
+    // Two thousand tokens would take half a minute; the server stops when the stream is dropped.
+    let count = "Count from one to one thousand, one number a line, without leaving out any.";
+    let messages = vec![ChatMessage { role: ChatRole::User, content: count.into() }];
+    drop_after_first_text(&model, ChatRequest { messages, max_tokens: 2_000, ..request() }).await;
+    let stopped = async {
+        while is_busy(&server).await {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let start = Instant::now();
+    tokio::time::timeout(Duration::from_secs(10), stopped).await.expect("the server still computes");
+    println!("the server stopped {} ms after the stream was dropped", start.elapsed().as_millis());
+}
+
+/// Asks the real server whether it is computing an answer.
+async fn is_busy(server: &LlmServer) -> bool {
+    let host = server.address().strip_prefix("http://").unwrap();
+    let mut socket = TcpStream::connect(host).await.unwrap();
+    let head = format!("GET /slots HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
+    socket.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.contains("\"is_processing\":"), "{answer}");
+    answer.contains("\"is_processing\":true")
+}
+
+/// What every model does: `RequestSent`, texts, `Done`, and nothing before it is polled or after its end.
+async fn conforms(model: &dyn ChatModel, request: ChatRequest) -> AnswerEnd {
+    assert!(!model.name().is_empty());
+    drop(model.answer(request.clone()));
+    let start = Instant::now();
+    let mut first_text = None;
+    let mut deltas = Vec::new();
+    let mut stream = model.answer(request);
+    while let Some(delta) = stream.next().await {
+        let delta = delta.unwrap_or_else(|error| panic!("{}: {error} after {deltas:?}", model.name()));
+        if matches!(delta, AnswerDelta::Text(_)) {
+            first_text.get_or_insert(start.elapsed());
+        }
+        deltas.push(delta);
+    }
+    println!(
+        "{}: first text after {:.1} ms",
+        model.name(),
+        first_text.unwrap_or_default().as_secs_f64() * 1e3
+    );
+
+    let [AnswerDelta::RequestSent, texts @ .., AnswerDelta::Done(end)] = deltas.as_slice() else {
+        panic!("{}: {deltas:?}", model.name());
+    };
+    assert!(!texts.is_empty(), "{}: no text", model.name());
+    for text in texts {
+        assert!(matches!(text, AnswerDelta::Text(text) if !text.is_empty()), "{}: {text:?}", model.name());
+    }
+    assert!(!end.model.is_empty() && !end.finish_reason.is_empty(), "{}: {end:?}", model.name());
+    end.clone()
+}
+
+async fn drop_after_first_text(model: &dyn ChatModel, request: ChatRequest) {
+    let mut stream = model.answer(request);
+    while !matches!(stream.next().await, Some(Ok(AnswerDelta::Text(_)))) {}
+}
+
+/// What a server sends, and what comes of it: the texts, and the end as reason, model and confidence.
+#[tokio::test]
+async fn openai_reads_what_servers_send() {
+    let end = |reason: &str, model: &str, confidence| {
+        Ok(AnswerEnd { finish_reason: reason.into(), model: model.into(), confidence })
+    };
+    let failed = |message: &str| Err(ChatError::Provider(message.into()));
+    let cases: Vec<(&str, Vec<Step>, &[&str], Result<AnswerEnd, ChatError>)> = vec![
+        ("plain", vec![stream(PLAIN)], &["Hel", "lo"], end("stop", "m-1", None)),
+        (
+            "CRLF",
+            vec![Step::Send(
+                String::from_utf8(sse(PLAIN)).unwrap().replace('\n', "\r\n").replace("\r\r", "\r").into(),
+            )],
+            &["Hel", "lo"],
+            end("stop", "m-1", None),
+        ),
+        (
+            "UTF-8 cut anywhere",
+            sse(&[r#"{"choices":[{"delta":{"content":"Grüße 🎻"}}]}"#, FINISH, "[DONE]"])
+                .into_iter()
+                .map(|byte| Step::Send(vec![byte]))
+                .collect(),
+            &["Grüße 🎻"],
+            end("stop", "asked-for", None),
+        ),
+        (
+            "empty deltas, no choices, nulls",
+            vec![stream(&[
+                r#"{"model":"","choices":[{"delta":{"role":"assistant","content":""},"finish_reason":null}]}"#,
+                r#"{"choices":[]}"#,
+                r#"{"choices":null,"error":null}"#,
+                r#"{"choices":[{"delta":{}}]}"#,
+                r#"{"choices":[{"delta":{"content":"a"},"logprobs":null,"finish_reason":""}]}"#,
+                r#"{"choices":[{"delta":{"reasoning_content":"hm"}}]}"#,
+                r#"{"choices":[{"finish_reason":"length"}]}"#,
+                r#"{"choices":[],"usage":{"total_tokens":3}}"#,
+                "[DONE]",
+            ])],
+            &["a"],
+            end("length", "asked-for", None),
+        ),
+        (
+            "comments and event names",
+            vec![Step::Send(
+                [&sse(&[])[..], b": ping\n\nevent: message\nid: 1\n", &events(PLAIN)[..]].concat(),
+            )],
+            &["Hel", "lo"],
+            end("stop", "m-1", None),
+        ),
+        (
+            "log-probabilities",
+            vec![stream(&[
+                r#"{"choices":[{"delta":{"content":"a"},"logprobs":{"content":[{"logprob":-0.5},{"logprob":-1.5}]}}]}"#,
+                FINISH,
+                "[DONE]",
+            ])],
+            &["a"],
+            end("stop", "asked-for", Some((-1.0_f64).exp() as f32)),
+        ),
+        (
+            "refusal",
+            vec![stream(&[
+                r#"{"choices":[{"delta":{"content":null,"refusal":"I can't."}}]}"#,
+                FINISH,
+                "[DONE]",
+            ])],
+            &["I can't."],
+            end("stop", "asked-for", None),
+        ),
+        (
+            "[DONE] without a reason",
+            vec![stream(&[TEXT, "[DONE]"])],
+            &["a"],
+            end("unknown", "asked-for", None),
+        ),
+        (
+            "a reason without [DONE]",
+            vec![stream(&[TEXT, FINISH]), Step::Close],
+            &["a"],
+            end("stop", "asked-for", None),
+        ),
+        ("a reason, then silence", vec![stream(&[TEXT, FINISH])], &["a"], end("stop", "asked-for", None)),
+        (
+            "end without a reason",
+            vec![stream(&[TEXT]), Step::Close],
+            &["a"],
+            failed("it broke off in the middle of the answer"),
+        ),
+        (
+            "nothing at all",
+            vec![stream(&[]), Step::Close],
+            &[],
+            failed("it broke off in the middle of the answer"),
+        ),
+        (
+            "end in mid-event",
+            vec![Step::Send([&sse(&[TEXT])[..], b"data: {\"choices\""].concat()), Step::Close],
+            &["a"],
+            failed("it broke off in the middle of the answer"),
+        ),
+        (
+            "end in mid-chunk",
+            vec![Step::Send(chunked(&events(&[TEXT]), 7)), Step::Close],
+            &["a"],
+            failed("it broke off: unexpected EOF during chunk size line"),
+        ),
+        (
+            "no text",
+            vec![stream(&[r#"{"choices":[{"delta":{},"finish_reason":"length"}]}"#, "[DONE]"])],
+            &[],
+            failed("it ended without any text (finish reason: length)"),
+        ),
+        ("no JSON", vec![stream(&[TEXT, "<oops>"])], &["a"], failed("it sent an event that is not JSON")),
+        (
+            "no event stream",
+            vec![response("200 OK", r#"{"choices":[{"message":{"content":"a"}}]}"#), Step::Close],
+            &[],
+            failed("it broke off in the middle of the answer"),
+        ),
+        (
+            "error in mid-stream",
+            vec![stream(&[TEXT, r#"{"error":{"message":"GPU on fire","type":"server_error","code":500}}"#])],
+            &["a"],
+            failed("GPU on fire"),
+        ),
+        (
+            "rate limit in mid-stream",
+            vec![stream(&[TEXT, r#"{"error":{"message":"slow down","type":"rate_limit_error"}}"#])],
+            &["a"],
+            Err(ChatError::RateLimited("slow down".into())),
+        ),
+        (
+            "429",
+            vec![response("429 Too Many Requests", r#"{"error":{"message":"slow down","type":"requests"}}"#)],
+            &[],
+            Err(ChatError::RateLimited("429 Too Many Requests: slow down".into())),
+        ),
+        (
+            "401, quoting the key",
+            vec![response(
+                "401 Unauthorized",
+                r#"{"error":{"message":"Incorrect API key provided: sk-secret","code":"invalid_api_key"}}"#,
+            )],
+            &[],
+            Err(ChatError::Unauthorised("401 Unauthorized, invalid_api_key".into())),
+        ),
+        (
+            "403",
+            vec![response("403 Forbidden", "<html>no</html>")],
+            &[],
+            Err(ChatError::Unauthorised("403 Forbidden, no further reason".into())),
+        ),
+        (
+            "400, quoting the key",
+            vec![response("400 Bad Request", r#"{"error":"bad header Bearer sk-secret"}"#)],
+            &[],
+            failed("its message is withheld, as it quotes the request"),
+        ),
+        (
+            "400, quoting the prompt",
+            vec![response(
+                "400 Bad Request",
+                r#"{"detail":"input: [{'content': 'Led the migration of the led"}"#,
+            )],
+            &[],
+            failed("its message is withheld, as it quotes the request"),
+        ),
+        (
+            "404, other shape",
+            vec![response("404 Not Found", r#"{"message":"no such model"}"#)],
+            &[],
+            failed("404 Not Found: no such model"),
+        ),
+        ("502, HTML", vec![response("502 Bad Gateway", "<html>oops</html>")], &[], failed("502 Bad Gateway")),
+        (
+            "a redirect",
+            vec![Step::Send(
+                b"HTTP/1.1 307 Temporary Redirect\r\nlocation: /v2\r\ncontent-length: 0\r\n\r\n".into(),
+            )],
+            &[],
+            failed("307 Temporary Redirect"),
+        ),
+        ("slow first token", vec![stream(&[]), Step::Pause], &[], Err(ChatError::Timeout(400))),
+        ("no response", vec![Step::Pause], &[], Err(ChatError::Timeout(400))),
+        ("silence between tokens", vec![stream(&[TEXT]), Step::Pause], &["a"], Err(ChatError::Timeout(300))),
+    ];
+    for (name, steps, texts, expected) in cases {
+        let server = SseServer::start(steps).await;
+        let model = openai(&server, |config| {
+            config.first_token_timeout = Duration::from_millis(400);
+            config.between_tokens_timeout = Duration::from_millis(300);
+        });
+        let (said, result) = collect(&model).await;
+        assert_eq!(said, texts, "{name}");
+        assert_eq!(result, expected, "{name}");
+        assert_eq!(server.requests().len(), 1, "{name}: nothing is retried");
+    }
+}
+
+#[tokio::test]
+async fn openai_bounds_what_it_reads() {
+    let message = "too long ".repeat(4_000);
+    let server = SseServer::start(vec![response("500 Oops", &format!(r#"{{"message":"{message}"}}"#))]).await;
+    let (_, result) = collect(&openai(&server, |_| ())).await;
+    // Cut at 8 KiB it is no JSON any more.
+    assert_eq!(result, Err(ChatError::Provider("500 Internal Server Error".into())));
+
+    let message = "too long ".repeat(400);
+    let server = SseServer::start(vec![response("500 Oops", &format!(r#"{{"message":"{message}"}}"#))]).await;
+    let Err(ChatError::Provider(shown)) = collect(&openai(&server, |_| ())).await.1 else {
+        panic!("not refused")
+    };
+    assert_eq!((shown.len(), shown.starts_with("500 Internal Server Error: too long")), (300, true));
+
+    let mut steps = vec![stream(&[TEXT])];
+    steps.extend(std::iter::repeat_n(Step::Send(vec![b':'; 1 << 20]), 17));
+    let server = SseServer::start(steps).await;
+    let (texts, result) = collect(&openai(&server, |_| ())).await;
+    let too_long = ChatError::Provider("its answer is longer than 16777216 bytes".into());
+    assert_eq!((texts, result), (vec!["a".to_owned()], Err(too_long)));
+    server.client_closed().await;
+}
+
+#[tokio::test]
+async fn openai_sends_what_it_is_asked() {
+    let server = SseServer::start(vec![stream(PLAIN)]).await;
+    let model = openai(&server, |config| {
+        config.organisation = Some("org-7".into());
+        config.headers = vec![("x-title".into(), "interview".to_owned().into())];
+        config.logprobs = true;
+    });
+    collect(&model).await.1.unwrap();
+    let sent = server.requests().remove(0);
+    let (head, body) = sent.split_once("\r\n\r\n").unwrap();
+    let head = head.to_lowercase();
+    for line in [
+        "post /v1/chat/completions http/1.1",
+        "authorization: bearer sk-secret",
+        "openai-organization: org-7",
+        "x-title: interview",
+    ] {
+        assert!(head.lines().any(|sent| sent == line), "{line} is not in {head}");
+    }
+    let expected = r#"{"logprobs":true,"max_tokens":100,"messages":[{"content":"Answer from this CV: Led the migration of the ledger.","role":"system"},{"content":"Have you led a migration?","role":"user"}],"model":"asked-for","stream":true}"#;
+    assert_eq!(body, expected);
+
+    let server = SseServer::start(vec![stream(PLAIN)]).await;
+    collect(&openai(&server, |config| config.api_key = None)).await.1.unwrap();
+    assert!(!server.requests()[0].to_lowercase().contains("authorization"));
+}
+
+#[tokio::test]
+async fn openai_reports_the_request_as_sent_before_any_answer_and_cancels_it_there() {
+    let server = SseServer::start(vec![Step::Pause, stream(PLAIN)]).await;
+    let model = openai(&server, |_| ());
+    let mut stream = model.answer(request());
+    assert_eq!(stream.next().await, Some(Ok(AnswerDelta::RequestSent)));
+    assert!(stream.next().now_or_never().is_none(), "the server has not answered yet");
+    server.go_on();
+    assert_eq!(stream.next().await, Some(Ok(AnswerDelta::Text("Hel".into()))));
+    drop(stream);
+    server.client_closed().await;
+
+    let mut stream = model.answer(request());
+    assert_eq!(stream.next().await, Some(Ok(AnswerDelta::RequestSent)));
+    drop(stream);
+    server.client_closed().await;
+}
+
+#[tokio::test]
+async fn openai_says_when_nobody_listens() {
+    let server = SseServer::start(vec![]).await;
+    let free = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let model = openai(&server, |config| config.base_url = format!("http://{free}/v1"));
+    let (_, result) = collect(&model).await;
+    let Err(ChatError::Provider(message)) = result else { panic!("{result:?}") };
+    assert!(message.starts_with("the request failed: ") && message.contains("refused"), "{message}");
+}
+
+#[test]
+fn openai_refuses_an_unusable_configuration() {
+    let check = |change: fn(&mut OpenAiChatConfig), expected: &str| {
+        let mut config = OpenAiChatConfig::new("m");
+        change(&mut config);
+        let shown = format!("{config:?}");
+        let error = OpenAiChat::new(config).err().map(|error| error.to_string()).unwrap_or_default();
+        assert_eq!(error, expected, "{shown}");
+        assert!(!shown.contains("s3cret"), "{shown}");
+    };
+    let url = "the base URL of the model provider is not a plain http(s) URL";
+    let header = "the header authorization of the model provider cannot be sent: it has characters a header may not have";
+    check(|_| (), "");
+    check(|config| config.base_url = "http://[::1]:8080/v1/".into(), "");
+    check(|config| config.api_key = Some("s3cret".to_owned().into()), "");
+    check(|config| config.base_url = "localhost:8080".into(), url);
+    check(|config| config.base_url = "ftp://localhost".into(), url);
+    check(|config| config.base_url = "http://user:s3cret@localhost".replace("s3cret", "x"), url);
+    check(|config| config.base_url = "http://localhost/?key=1".into(), url);
+    check(|config| config.model = " ".into(), "the model provider needs a model name");
+    check(|config| config.api_key = Some("s3cret\n".to_owned().into()), header);
+    check(
+        |config| config.headers = vec![("a b".into(), "s3cret".to_owned().into())],
+        "the header a b of the model provider cannot be sent: it has characters a header may not have",
+    );
+}
+
+/// The texts of an answer, and how it ended.
+async fn collect(model: &dyn ChatModel) -> (Vec<String>, Result<AnswerEnd, ChatError>) {
+    let mut texts = Vec::new();
+    let mut stream = model.answer(request());
+    while let Some(delta) = stream.next().await {
+        match delta {
+            Ok(AnswerDelta::RequestSent) => assert!(texts.is_empty()),
+            Ok(AnswerDelta::Text(text)) => texts.push(text),
+            Ok(AnswerDelta::Done(end)) => return (texts, Ok(end)),
+            Err(error) => return (texts, Err(error)),
+        }
+    }
+    panic!("no end after {texts:?}");
+}
+
+fn openai(server: &SseServer, change: impl FnOnce(&mut OpenAiChatConfig)) -> OpenAiChat {
+    let mut config = OpenAiChatConfig {
+        base_url: server.base_url(),
+        api_key: Some("sk-secret".to_owned().into()),
+        ..OpenAiChatConfig::new("asked-for")
+    };
+    change(&mut config);
+    OpenAiChat::new(config).unwrap()
+}
+
+fn request() -> ChatRequest {
+    let cv = "Led the migration of the ledger.";
+    let question = "Have you led a migration?";
+    ChatRequest {
+        messages: vec![
+            ChatMessage { role: ChatRole::System, content: format!("Answer from this CV: {cv}") },
+            ChatMessage { role: ChatRole::User, content: question.into() },
+        ],
+        question: question.into(),
+        sources: [SourceLine { number: 1, text: "Ada".into() }, SourceLine { number: 2, text: cv.into() }]
+            .into(),
+        max_tokens: 100,
+    }
+}
+
+/// A response whose body lasts until the connection closes.
+fn stream(data: &[&str]) -> Step {
+    Step::Send(sse(data))
+}
+
+fn sse(data: &[&str]) -> Vec<u8> {
+    let head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n";
+    [&head[..], &events(data)[..]].concat()
+}
+
+fn events(data: &[&str]) -> Vec<u8> {
+    data.iter().map(|data| format!("data: {data}\n\n")).collect::<String>().into_bytes()
+}
+
+/// A chunked response that lacks its last chunk.
+fn chunked(body: &[u8], size: usize) -> Vec<u8> {
+    let mut bytes =
+        b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n".to_vec();
+    for chunk in body.chunks(size) {
+        bytes.extend(format!("{:x}\r\n", chunk.len()).bytes().chain(chunk.iter().copied()).chain(*b"\r\n"));
+    }
+    bytes
+}
+
+fn response(status: &str, body: &str) -> Step {
+    let head = format!(
+        "HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    Step::Send((head + body).into())
+}
+
+const TEXT: &str = r#"{"choices":[{"delta":{"content":"a"}}]}"#;
+const FINISH: &str = r#"{"choices":[{"delta":{},"finish_reason":"stop"}]}"#;
+const PLAIN: &[&str] = &[
+    r#"{"model":"m-1","choices":[{"index":0,"delta":{"role":"assistant","content":"Hel"},"finish_reason":null}]}"#,
+    r#"{"model":"m-1","choices":[{"index":0,"delta":{"content":"lo"},"finish_reason":null}]}"#,
+    r#"{"model":"m-1","choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}"#,
+    "[DONE]",
+];
