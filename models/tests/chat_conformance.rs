@@ -346,13 +346,14 @@ async fn openai_bounds_what_it_reads() {
     };
     assert_eq!((shown.len(), shown.starts_with("500 Internal Server Error: too long")), (300, true));
 
-    let mut steps = vec![stream(&[TEXT])];
-    steps.extend(std::iter::repeat_n(Step::Send(vec![b':'; 1 << 20]), 17));
-    let server = SseServer::start(steps).await;
-    let (texts, result) = collect(&openai(&server, |_| ())).await;
-    let too_long = ChatError::Provider("its answer is longer than 16777216 bytes".into());
-    assert_eq!((texts, result), (vec!["a".to_owned()], Err(too_long)));
-    server.client_closed().await;
+    let comments = ":\n".repeat(1 << 19);
+    for endless in [vec![Step::Send(comments.into()); 17], vec![Step::Send(vec![b':'; 1 << 16]); 5]] {
+        let server = SseServer::start([vec![stream(&[TEXT])], endless].concat()).await;
+        let (texts, result) = collect(&openai(&server, |_| ())).await;
+        let too_long = ChatError::Provider("it sends more than an answer can hold".into());
+        assert_eq!((texts, result), (vec!["a".to_owned()], Err(too_long)));
+        server.client_closed().await;
+    }
 }
 
 #[tokio::test]

@@ -103,17 +103,24 @@ fn announce(request: &mut Request, exchange: Arc<Exchange>) {
     *request.body_mut() = Some(Body::wrap_stream(body));
 }
 
-/// The response with its body's size bounded and its end noticed.
+/// The response with its size and lines bounded and its end noticed.
 fn observed(response: Response, exchange: Arc<Exchange>) -> Response {
     let at_end = Arc::clone(&exchange);
-    let mut received = 0;
+    let mut answer = 0;
+    let mut line = 0;
     let chunks = response.bytes_stream().map(move |chunk| {
         let fault = match chunk {
-            Ok(chunk) if received + chunk.len() <= ANSWER_BYTES => {
-                received += chunk.len();
-                return Ok(chunk);
+            Ok(chunk) => {
+                answer += chunk.len();
+                line = match chunk.iter().rposition(|&byte| byte == b'\n') {
+                    Some(end) => chunk.len() - end - 1,
+                    None => line + chunk.len(),
+                };
+                if answer <= ANSWER_BYTES && line <= LINE_BYTES {
+                    return Ok(chunk);
+                }
+                ChatError::Provider("it sends more than an answer can hold".into())
             }
-            Ok(_) => ChatError::Provider(format!("its answer is longer than {ANSWER_BYTES} bytes")),
             Err(error) => ChatError::Provider(format!("it broke off: {}", root_cause(&error))),
         };
         // The library keeps only the text of a stream's error, so the error itself takes this way.
@@ -165,6 +172,9 @@ fn boxed(error: ChatError) -> OpenAIError {
 
 /// Most bytes of one answer's event stream; an event of one token takes 200 to 2,000.
 const ANSWER_BYTES: usize = 16 << 20;
+
+/// Most bytes without a line's end: the library holds an unfinished line and goes through it again at every chunk.
+const LINE_BYTES: usize = 256 << 10;
 
 /// Most bytes read of an error's body.
 const ERROR_BYTES: usize = 8 << 10;
