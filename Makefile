@@ -1,0 +1,65 @@
+# What people and CI do with this repository; `make` alone lists it.
+# One profile, release, for everything: whisper.cpp is compiled once, optimised.
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: demo test build weights fmt fmt-check lint doc bench deps clean-cache help
+
+PROGRAM := $(or $(CARGO_TARGET_DIR),target)/release/interviewai
+CACHE := $(or $(INTERVIEWAI_CACHE_DIR),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/interviewai)
+CARGO_FLAGS := --locked --release
+ifdef JOBS
+export CARGO_BUILD_JOBS := $(JOBS)
+endif
+step = @printf '\n== %s\n' '$(1)'
+
+demo: deps build weights ## Play a sample interview, see transcript and answers
+	$(call step,demo)
+	@$(PROGRAM) demo
+
+# What fails fast comes first.
+test: deps fmt-check lint doc build weights ## All checks and tests
+	$(call step,tests)
+	@cargo test $(CARGO_FLAGS) --workspace
+
+build: ## Build the program
+	$(call step,build)
+	@cargo build $(CARGO_FLAGS) --package interviewai
+
+weights: build ## Fetch the speech recognition weights, once
+	$(call step,weights)
+	@$(PROGRAM) models fetch base.en
+
+fmt: ## Format the code
+	@cargo fmt --all
+
+fmt-check:
+	$(call step,format)
+	@cargo fmt --all --check
+
+lint: ## Lints, as errors
+	$(call step,lints)
+	@cargo clippy $(CARGO_FLAGS) --workspace --all-targets -- -D warnings
+
+doc: ## Documentation, warnings as errors
+	$(call step,documentation)
+	@RUSTDOCFLAGS='-D warnings' cargo doc $(CARGO_FLAGS) --workspace --no-deps
+
+bench: build weights ## Benches: tables on screen, JSON in target/
+	$(call step,benches)
+	@cargo bench --locked --profile release --package interviewai
+
+deps: ## Install system packages that are missing (apt)
+	$(call step,system packages)
+	@scripts/install-packages
+
+clean-cache: ## Delete the fetched weights and test packages
+	rm -rf -- '$(CACHE)/weights' '$(CACHE)/test-packages'
+
+help:
+	@echo 'make demo and make test are all that a fresh machine needs. Targets:'
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' Makefile | while IFS='|' read -r name does; do printf '  %-12s %s\n' "$$name" "$$does"; done
+	@echo 'Variables:'
+	@echo '  JOBS                    jobs of a build (default: one for each core)'
+	@echo '  INTERVIEWAI_CACHE_DIR   where weights lie (default: interviewai in the user cache folder)'
+	@echo '  INTERVIEWAI_SPEECH_DIR  recordings for tests and benches (default: ../shared/speech)'
