@@ -104,8 +104,8 @@ pub enum Detector {
 /// What is logged, to standard error.
 #[derive(Debug)]
 pub struct Log {
-    /// As `RUST_LOG` understands it.
-    pub level: String,
+    /// As `RUST_LOG` understands it; each command has a default of its own.
+    pub level: Option<String>,
     /// One JSON object a line instead of text.
     pub json: bool,
 }
@@ -177,7 +177,7 @@ impl Settings {
             session: session?,
             detector: reader.get("turns.detector", Detector::Earshot),
             cache_dir: reader.cache_dir()?,
-            log: Log { level: reader.get("log.level", "info".to_owned()), json: reader.get("log.json", false) },
+            log: Log { level: reader.optional("log.level"), json: reader.get("log.json", false) },
         })
     }
 }

@@ -9,7 +9,7 @@ use super::{Frame, Gone, Receive, ReceiveError, Transmit};
 pub fn pair() -> (MemoryReceiver, MemorySender, MemoryClient) {
     let (to_server, from_client) = mpsc::channel(CAPACITY);
     let (to_client, from_server) = mpsc::channel(CAPACITY);
-    let client = MemoryClient { frames: Some(to_server), events: from_server, closed: None };
+    let client = MemoryClient { sender: Some(ClientSender(to_server)), events: from_server, closed: None };
     (MemoryReceiver(from_client), MemorySender(to_client), client)
 }
 
@@ -38,22 +38,26 @@ impl Transmit for MemorySender {
     }
 }
 
-/// The client of a memory transport.
+/// The client of a memory transport. Dropping it, and every [`ClientSender`] of it, hangs up.
 #[derive(Debug)]
 pub struct MemoryClient {
-    frames: Option<mpsc::Sender<Frame>>,
+    sender: Option<ClientSender>,
     events: mpsc::Receiver<Sent>,
     closed: Option<CloseCode>,
 }
 
-impl MemoryClient {
+/// The sending half of a [`MemoryClient`].
+#[derive(Clone, Debug)]
+pub struct ClientSender(mpsc::Sender<Frame>);
+
+impl ClientSender {
     /// Sends a control message; waits while the server does not read.
     ///
     /// # Errors
     /// The session is over.
     pub async fn send(&self, message: &ClientMessage) -> Result<(), Gone> {
         let json = serde_json::to_vec(message).expect("client messages are plain data");
-        self.send_frame(Frame::Control(json.into())).await
+        self.frame(Frame::Control(json.into())).await
     }
 
     /// Sends audio bytes; waits while the server does not read.
@@ -61,31 +65,36 @@ impl MemoryClient {
     /// # Errors
     /// The session is over.
     pub async fn audio(&self, bytes: Vec<u8>) -> Result<(), Gone> {
-        self.send_frame(Frame::Audio(bytes.into())).await
+        self.frame(Frame::Audio(bytes.into())).await
     }
 
     /// Sends any frame, well-formed or not.
     ///
     /// # Errors
     /// The session is over.
-    pub async fn send_frame(&self, frame: Frame) -> Result<(), Gone> {
-        match &self.frames {
-            Some(frames) => frames.send(frame).await.map_err(|_| Gone),
-            None => Err(Gone),
-        }
+    pub async fn frame(&self, frame: Frame) -> Result<(), Gone> {
+        self.0.send(frame).await.map_err(|_| Gone)
+    }
+}
+
+impl MemoryClient {
+    /// The sending half.
+    ///
+    /// # Panics
+    /// After [`hang_up`](Self::hang_up).
+    pub fn sender(&self) -> ClientSender {
+        self.sender.clone().expect("the client has not hung up")
     }
 
     /// Hangs up without a word; events already sent can still be read.
     pub fn hang_up(&mut self) {
-        self.frames = None;
+        self.sender = None;
     }
 
     /// The next event, or `None` after the end of the session. Cancel-safe.
     pub async fn next(&mut self) -> Option<ServerEvent> {
         match self.events.recv().await? {
-            Sent::Event(json) => {
-                Some(serde_json::from_str(&json).expect("the engine sends events of the protocol"))
-            }
+            Sent::Event(json) => Some(serde_json::from_str(&json).expect("the engine sends events of the protocol")),
             Sent::Close(code) => {
                 self.closed = Some(code);
                 None

@@ -1,0 +1,210 @@
+//! `interviewai doctor`: what this machine has and lacks, and what to do about each.
+
+use std::{net::SocketAddr, process::ExitCode, time::Duration};
+
+use models::weights::{WeightsCache, WeightsStatus, find};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    time::timeout,
+};
+
+use crate::{
+    Error, compose,
+    settings::{Answers, Auth, Settings},
+};
+
+/// What one check found.
+enum Finding {
+    /// As it should be.
+    Good(String),
+    /// Works, but not as well as it could; what to do.
+    Weak(String),
+    /// Does not work; what to do.
+    Bad(String),
+}
+
+use Finding::{Bad, Good, Weak};
+
+pub(crate) async fn run(settings: &Settings) -> Result<ExitCode, Error> {
+    let findings = [
+        ("weights", weights(settings)),
+        ("cache", cache(settings)),
+        ("processor", processor()),
+        ("threads", threads(settings)),
+        ("audio port", port("audio.port", settings.audio_address).await),
+        ("api port", port("api.port", settings.api_address).await),
+        ("auth", auth(settings)),
+        ("answers", answers(&settings.answers).await),
+        ("candidate", candidate(settings)),
+        ("open files", open_files(settings.limits.max_sessions)),
+    ];
+    let mut failed = false;
+    for (name, finding) in findings {
+        let (mark, text) = match finding {
+            Good(text) => ("ok  ", text),
+            Weak(text) => ("note", text),
+            Bad(text) => {
+                failed = true;
+                ("BAD ", text)
+            }
+        };
+        println!("{mark} {name:<10} {text}");
+    }
+    Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+fn weights(settings: &Settings) -> Finding {
+    if let Some(file) = &settings.speech.weights_file {
+        return match std::fs::metadata(file) {
+            Ok(found) => Good(format!("{} ({} MB, own file)", file.display(), found.len() / 1_000_000)),
+            Err(error) => Bad(format!("{}: {error}; correct speech.weights_file", file.display())),
+        };
+    }
+    let name = &settings.speech.weights;
+    let cache = WeightsCache::new(settings.cache_dir.clone());
+    let entry = match find(name) {
+        Ok(entry) => entry,
+        Err(error) => return Bad(error.to_string()),
+    };
+    match cache.status(entry) {
+        Ok(WeightsStatus::Present { .. }) => {
+            Good(format!("{name} at {}; `interviewai models verify {name}` checks its hash", cache.path(entry).display()))
+        }
+        Ok(WeightsStatus::Missing) => Bad(format!("{name} is not here: run `interviewai models fetch {name}`")),
+        Ok(WeightsStatus::WrongSize { bytes }) => {
+            Bad(format!("{name} has {bytes} bytes instead of {}: run `interviewai models fetch {name}`", entry.bytes))
+        }
+        Err(error) => Bad(error.to_string()),
+    }
+}
+
+fn cache(settings: &Settings) -> Finding {
+    let dir = &settings.cache_dir;
+    match std::fs::create_dir_all(dir).and_then(|()| tempfile::tempfile_in(dir)) {
+        Ok(_) => Good(format!("{} can be written", dir.display())),
+        Err(error) => Bad(format!("{}: {error}; set INTERVIEWAI_CACHE_DIR to a folder of yours", dir.display())),
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+fn processor() -> Finding {
+    let features = [
+        ("avx2", std::arch::is_x86_feature_detected!("avx2")),
+        ("fma", std::arch::is_x86_feature_detected!("fma")),
+        ("f16c", std::arch::is_x86_feature_detected!("f16c")),
+        ("bmi2", std::arch::is_x86_feature_detected!("bmi2")),
+    ];
+    let missing: Vec<_> = features.iter().filter(|(_, here)| !here).map(|(name, _)| *name).collect();
+    if missing.is_empty() {
+        Good("x86-64 with AVX2, FMA, F16C, BMI2".to_owned())
+    } else {
+        Bad(format!(
+            "this build needs {}, which this processor lacks: build here with GGML_NATIVE=ON in .cargo/config.toml",
+            missing.join(", ")
+        ))
+    }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn processor() -> Finding {
+    Good(std::env::consts::ARCH.to_owned())
+}
+
+fn threads(settings: &Settings) -> Finding {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let pool = compose::pool_config(settings);
+    let used = pool.workers * pool.threads_per_worker;
+    let text = format!(
+        "{} speech worker(s) of {} thread(s) on {cores} core(s)",
+        pool.workers, pool.threads_per_worker
+    );
+    if used > cores {
+        Weak(format!("{text}: more threads than cores wait for each other; lower speech.workers or speech.threads"))
+    } else {
+        Good(text)
+    }
+}
+
+async fn port(name: &str, address: SocketAddr) -> Finding {
+    match TcpListener::bind(address).await {
+        Ok(_) => Good(format!("{address} is free")),
+        Err(error) => Bad(format!("{address}: {error}; is another server running? otherwise set {name}")),
+    }
+}
+
+fn auth(settings: &Settings) -> Finding {
+    match &settings.auth {
+        Auth::Off => Weak("off: everybody on this machine may connect; set auth.token for more than that".to_owned()),
+        Auth::Token(_) => Good("by token".to_owned()),
+    }
+}
+
+async fn answers(answers: &Answers) -> Finding {
+    let config = match answers {
+        Answers::Notes => {
+            return Weak(
+                "notes: lines of the CV, no language model; set OPENAI_API_KEY, or OPENAI_BASE_URL for a local server"
+                    .to_owned(),
+            );
+        }
+        Answers::OpenAi(config) => config,
+    };
+    let Some(address) = authority(&config.base_url) else {
+        return Bad(format!("answers.base_url {:?} names no host", config.base_url));
+    };
+    match timeout(REACH_TIMEOUT, TcpStream::connect(&address)).await {
+        Ok(Ok(_)) => Good(format!("{} by {} (reachable; the key is not checked)", config.model, config.base_url)),
+        Ok(Err(error)) => Bad(format!("{address}: {error}; is the model server running? see OPENAI_BASE_URL")),
+        Err(_) => Bad(format!("{address} does not answer within {} s; check the network", REACH_TIMEOUT.as_secs())),
+    }
+}
+
+/// `host:port` of a URL.
+fn authority(url: &str) -> Option<String> {
+    let (scheme, rest) = url.split_once("://")?;
+    let authority = rest.split('/').next().filter(|authority| !authority.is_empty())?;
+    let has_port = authority.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
+    let default = if scheme == "https" { 443 } else { 80 };
+    Some(if has_port { authority.to_owned() } else { format!("{authority}:{default}") })
+}
+
+fn candidate(settings: &Settings) -> Finding {
+    match &settings.candidate.cv_file {
+        None => Weak("no CV: set candidate.cv_file, so that answers know the candidate".to_owned()),
+        Some(file) => match compose::text(file) {
+            Ok(text) => Good(format!("{} ({} lines)", file.display(), text.lines().count())),
+            Err(error) => Bad(format!("candidate.cv_file {}: {error}", file.display())),
+        },
+    }
+}
+
+/// Each session has a socket; the rest is for files, the control API and providers.
+fn open_files(max_sessions: usize) -> Finding {
+    let needed = max_sessions * 2 + 64;
+    let limits = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
+    let soft = limits.lines().find_map(|line| line.strip_prefix("Max open files")?.split_whitespace().next());
+    match soft.map(|soft| (soft, soft.parse::<usize>())) {
+        Some((_, Ok(soft))) if soft < needed => {
+            Bad(format!("at most {soft}, but {max_sessions} sessions need {needed}: run `ulimit -n {needed}` first"))
+        }
+        Some((soft, _)) => Good(format!("at most {soft}; {max_sessions} sessions need {needed}")),
+        None => Weak("the limit is not known on this system".to_owned()),
+    }
+}
+
+const REACH_TIMEOUT: Duration = Duration::from_secs(3);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn authorities() {
+        let check = |url, expected: Option<&str>| assert_eq!(authority(url).as_deref(), expected, "{url}");
+        check("http://127.0.0.1:11434/v1", Some("127.0.0.1:11434"));
+        check("https://models.example/v1", Some("models.example:443"));
+        check("http://models.example", Some("models.example:80"));
+        check("models.example", None);
+        check("http:///v1", None);
+    }
+}

@@ -1,0 +1,49 @@
+//! `interviewai serve`: the server, until SIGTERM or Ctrl-C.
+
+use std::{io::Write as _, path::Path, process::ExitCode, sync::Arc};
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::{Error, cli::Serve, compose, settings::Settings};
+
+pub(crate) async fn run(settings: Settings, arguments: Serve) -> Result<ExitCode, Error> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let engine = Arc::new(compose::engine(&settings).await?);
+    let model = engine.chat.name().to_owned();
+    let mut servers =
+        compose::serve(engine, settings.audio_address, settings.api_address, &settings.allowed_origins).await?;
+    if let Some(path) = &arguments.ready_file {
+        write_ready(path, &servers.ws, &servers.http)?;
+    }
+    eprintln!("audio {}  api {}  answers by {model}", servers.ws, servers.http);
+    let stopped = tokio::select! {
+        _ = terminate.recv() => Ok("SIGTERM"),
+        _ = interrupt.recv() => Ok("Ctrl-C"),
+        () = servers.failed() => Err("a server stopped by itself; the log says why"),
+    };
+    if let Some(path) = &arguments.ready_file {
+        // Nobody should connect to a server that is leaving.
+        let _ = std::fs::remove_file(path);
+    }
+    tracing::info!(reason = stopped.unwrap_or_default(), "draining");
+    tokio::select! {
+        () = servers.shut_down() => {}
+        _ = interrupt.recv() => eprintln!("not waiting for open sessions"),
+    }
+    stopped?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Appears whole or not at all: whoever waits for it reads a complete file.
+fn write_ready(path: &Path, ws: &str, http: &str) -> Result<(), Error> {
+    let ready = serde_json::json!({ "ws": ws, "http": http, "pid": std::process::id() });
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let write = || {
+        let mut file = tempfile::NamedTempFile::new_in(folder)?;
+        writeln!(file, "{ready}")?;
+        file.persist(path).map_err(|error| error.error)
+    };
+    write().map_err(|error| format!("--ready-file {}: {error}", path.display()))?;
+    Ok(())
+}
