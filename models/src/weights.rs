@@ -24,16 +24,18 @@ mod ct2;
 mod digest;
 mod error;
 mod mel;
+mod progress;
 mod silero;
 mod source;
 mod vocabulary;
 mod whisper_ggml;
 
 pub use self::{
-    cache::{Progress, WeightsCache, WeightsStatus},
+    cache::{WeightsCache, WeightsStatus},
     catalogue::{
         DEFAULT_WEIGHTS, Member, Package, Recipe, Registry, Role, Source, WeightsEntry, catalogue, find,
     },
     client::Clients,
     error::{ConvertError, SourceError, SourceFailure, WeightsError},
+    progress::Progress,
 };

@@ -3,10 +3,9 @@
 //! Not here: which package is wanted, or whether the right one came.
 
 use std::{
-    ffi::OsStr,
     fs::{self, File},
     io::{self, Read, Seek, SeekFrom},
-    path::Path,
+    path::{self, Path},
     process::{Child, Command, ExitStatus, Stdio},
     thread,
     time::{Duration, Instant},
@@ -46,8 +45,8 @@ pub(super) struct Run<'a> {
     /// What to say when it is not there.
     pub(super) install: &'static str,
     /// The request.
-    pub(super) args: &'a [&'a OsStr],
-    /// Its temporary files go here too, so that one folder shows all that it has received.
+    pub(super) args: &'a [&'a str],
+    /// Its current folder, and that of its temporary files: one folder shows all that it has received.
     pub(super) folder: &'a Path,
     /// Bytes it may write under `folder`.
     pub(super) limit: u64,
@@ -65,11 +64,13 @@ impl Run<'_> {
         // A file, not a pipe: nobody needs to drain it while the client runs, and `limit` bounds it too.
         let log = self.folder.join(LOG);
         let stderr = File::create(&log).map_err(SourceError::io("write", &log))?;
+        let temporary = path::absolute(self.folder).map_err(SourceError::io("find", self.folder))?;
         let spawned = Command::new(program)
             .args(leading)
             .args(self.args)
             .current_dir(self.folder)
-            .env("TMPDIR", self.folder)
+            .env("TMPDIR", &temporary)
+            .env("NO_COLOR", "1")
             // The hub's chunk store writes where its growth could not be seen.
             .env("HF_HUB_DISABLE_XET", "1")
             .env("HF_HUB_DISABLE_TELEMETRY", "1")
@@ -104,6 +105,7 @@ impl Run<'_> {
                     stderr: tail(&log),
                 });
             }
+            #[expect(clippy::disallowed_methods, reason = "a fetch blocks its thread by contract")]
             thread::sleep(LOOK_EVERY);
         };
         outcome(status, self.command, self.install, || tail(&log))
@@ -166,7 +168,8 @@ impl Written {
     }
 }
 
-/// The last lines of a log, at most [`TAIL_LINES`] and [`TAIL_BYTES`]; empty when it cannot be read.
+/// The last lines of a log, at most [`TAIL_LINES`] and [`TAIL_BYTES`], without control characters; empty when it cannot
+/// be read.
 fn tail(log: &Path) -> String {
     let read = || -> io::Result<Vec<u8>> {
         let mut file = File::open(log)?;
@@ -177,7 +180,8 @@ fn tail(log: &Path) -> String {
         Ok(bytes)
     };
     let text = String::from_utf8_lossy(&read().unwrap_or_default()).into_owned();
-    let lines: Vec<&str> = text.lines().map(str::trim_end).filter(|line| !line.is_empty()).collect();
+    let plain = text.replace(|c: char| c.is_control() && c != '\n', "");
+    let lines: Vec<&str> = plain.lines().filter(|line| !line.trim().is_empty()).collect();
     lines[lines.len().saturating_sub(TAIL_LINES)..].join("\n")
 }
 
@@ -232,6 +236,12 @@ mod tests {
         let SourceError::ClientFailed { status, stderr, .. } = &error else { panic!("{error}") };
         assert_eq!(status, "exit status: 3");
         assert_eq!(stderr, "line 895\nline 896\nline 897\nline 898\nline 899");
+    }
+
+    #[test]
+    fn what_a_client_says_cannot_steer_the_terminal() {
+        let error = run("printf 'a\\033[2Jb\\r\\n\\n' >&2; exit 1", 1 << 20, LONG).unwrap_err();
+        assert!(matches!(&error, SourceError::ClientFailed { stderr, .. } if stderr == "a[2Jb"), "{error}");
     }
 
     #[test]

@@ -3,15 +3,19 @@
 //! Not here: which source to try, whether the result is the pinned file, or where it goes then (`cache`).
 
 use std::{
-    ffi::OsStr,
     fs::{self, File, OpenOptions},
     io::{BufReader, BufWriter, Read, Write},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use super::{
-    Clients, Package, Progress, Recipe, Registry, Role, Source, SourceError, archive, client::Run,
-    ct2::Ct2Model, ct2::unsupported, digest::sha256_of, silero, vocabulary, whisper_ggml::Conversion,
+    Clients, Package, Progress, Recipe, Registry, Role, Source, SourceError, archive,
+    client::Run,
+    ct2::{Ct2Model, unsupported},
+    digest::sha256_of,
+    silero, vocabulary,
+    whisper_ggml::Conversion,
 };
 
 /// Fetches from `source` into the empty folder `work` and returns the file made there. `bytes` is the size it is to
@@ -26,7 +30,7 @@ pub(super) fn obtain(
     match source {
         Source::Hub { repository, file } => {
             let folder = Folder::new(work, "hub")?;
-            let args = ["download", repository, file, "--local-dir", "."].map(OsStr::new);
+            let args = ["download", repository, file, "--local-dir", "."];
             let download =
                 Download { name: source.to_string(), bytes, folder: &folder.0, stall: clients.stall };
             download.run(&clients.hub, INSTALL_HUB, &args, progress)?;
@@ -78,7 +82,7 @@ struct Download<'a> {
     /// Size of what is to come.
     bytes: u64,
     folder: &'a Path,
-    stall: std::time::Duration,
+    stall: Duration,
 }
 
 impl Download<'_> {
@@ -86,7 +90,7 @@ impl Download<'_> {
         &self,
         command: &[String],
         install: &'static str,
-        args: &[&OsStr],
+        args: &[&str],
         progress: &mut dyn FnMut(Progress<'_>),
     ) -> Result<(), SourceError> {
         let total = self.bytes;
@@ -105,41 +109,40 @@ fn fetch_package(
     folder: &Path,
     progress: &mut dyn FnMut(Progress<'_>),
 ) -> Result<PathBuf, SourceError> {
-    let destination = Folder::new(folder, "archive")?.0;
-    let cache = folder.join("cache");
+    let destination = Folder::new(folder, DESTINATION)?.0;
     let spec = package.spec();
-    let (command, install, args): (_, _, &[&OsStr]) = match package.registry {
+    // Paths are relative to the client's current folder, which is `folder`.
+    let (command, install, args): (_, _, &[&str]) = match package.registry {
         Registry::Npm => (
             &clients.npm,
             INSTALL_NPM,
             &[
-                "pack".as_ref(),
-                spec.as_ref(),
-                "--ignore-scripts".as_ref(),
-                "--loglevel=error".as_ref(),
-                "--no-update-notifier".as_ref(),
-                "--cache".as_ref(),
-                cache.as_ref(),
-                "--pack-destination".as_ref(),
-                destination.as_ref(),
+                "pack",
+                &spec,
+                "--ignore-scripts",
+                "--loglevel=error",
+                "--no-update-notifier",
+                // The user's cache would keep a second copy for good, out of sight.
+                "--cache=cache",
+                "--pack-destination",
+                DESTINATION,
             ],
         ),
         Registry::Pip => (
             &clients.pip,
             INSTALL_PIP,
             &[
-                "download".as_ref(),
-                spec.as_ref(),
-                "--no-deps".as_ref(),
+                "download",
+                &spec,
+                "--no-deps",
                 // Wheels only: of a source package, pip would run the build to learn its metadata.
-                "--only-binary=:all:".as_ref(),
-                "--no-input".as_ref(),
-                "--progress-bar=off".as_ref(),
-                "--disable-pip-version-check".as_ref(),
-                // Its cache would keep a second copy for good, out of sight.
-                "--no-cache-dir".as_ref(),
-                "--dest".as_ref(),
-                destination.as_ref(),
+                "--only-binary=:all:",
+                "--no-input",
+                "--progress-bar=off",
+                "--disable-pip-version-check",
+                "--no-cache-dir",
+                "--dest",
+                DESTINATION,
             ],
         ),
     };
@@ -249,6 +252,8 @@ fn read_text(path: &Path) -> Result<String, SourceError> {
     Ok(text)
 }
 
+/// Where a client leaves a package, in its current folder.
+const DESTINATION: &str = "archive";
 const INSTALL_HUB: &str = "optional: `python3 -m pip install huggingface_hub` installs it";
 const INSTALL_NPM: &str = "install it with `apt-get install npm`";
 const INSTALL_PIP: &str = "install it with `apt-get install python3-pip`";

@@ -301,15 +301,22 @@ mod tests {
     const STATE: u32 = 2;
     const ENGLISH: u32 = 51_864;
 
+    /// A float16 variable, to be spoilt by a test.
+    struct Matrix {
+        name: String,
+        dims: Vec<u32>,
+        values: Vec<u8>,
+    }
+
     /// A model with one layer a side, whose every value is its index in its variable.
-    fn synthetic(patch: impl Fn(&str, &mut Vec<u32>, &mut Vec<u8>)) -> Vec<u8> {
+    fn synthetic(patch: impl Fn(&mut Matrix)) -> Vec<u8> {
         let mut variables: Vec<(String, Vec<u32>, u8, Vec<u8>)> = Vec::new();
         let mut matrix = |name: &str, dims: &[u32]| {
             let elements: u32 = dims.iter().product();
             let values = (0..elements).flat_map(|n| f16::from_f32((n % 1000) as f32).to_le_bytes()).collect();
-            let (mut dims, mut values): (Vec<u32>, Vec<u8>) = (dims.to_vec(), values);
-            patch(name, &mut dims, &mut values);
-            variables.push((name.to_owned(), dims, 4, values));
+            let mut matrix = Matrix { name: name.to_owned(), dims: dims.to_vec(), values };
+            patch(&mut matrix);
+            variables.push((matrix.name, matrix.dims, 4, matrix.values));
         };
         for side in ["decoder", "encoder"] {
             matrix(&format!("{side}/position_encodings/encodings"), &[3, STATE]);
@@ -348,7 +355,7 @@ mod tests {
     }
 
     /// The key's rows of the stacked biases are zero, as in a real model.
-    fn zero_keys(name: &str, _: &mut Vec<u32>, values: &mut Vec<u8>) {
+    fn zero_keys(Matrix { name, values, .. }: &mut Matrix) {
         let part = 2 * STATE as usize;
         if name.ends_with("self_attention/linear_0/bias") {
             values[part..2 * part].fill(0);
@@ -408,26 +415,26 @@ mod tests {
 
     #[test]
     fn a_model_that_would_lose_something_is_refused() {
-        let check = |patch: &dyn Fn(&str, &mut Vec<u32>, &mut Vec<u8>), expected: &str| {
+        let check = |patch: &dyn Fn(&mut Matrix), expected: &str| {
             let error = convert(&synthetic(patch)).unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");
         };
-        check(&|_, _, _| (), "self_attention/linear_0/bias has an unexpected shape, type or content");
+        check(&|_| (), "self_attention/linear_0/bias has an unexpected shape, type or content");
         check(
-            &|name, dims, values| {
-                zero_keys(name, dims, values);
-                if name == "encoder/layer_0/self_attention/linear_0/weight" {
-                    dims[0] = 5;
-                    values.truncate(5 * 2 * 2);
+            &|matrix| {
+                zero_keys(matrix);
+                if matrix.name == "encoder/layer_0/self_attention/linear_0/weight" {
+                    matrix.dims[0] = 5;
+                    matrix.values.truncate(5 * 2 * 2);
                 }
             },
             "the variable encoder/layer_0/self_attention/linear_0/weight",
         );
         check(
-            &|name, dims, values| {
-                if name == "encoder/conv1/weight" {
-                    *dims = vec![1, 200, 1];
-                    values.resize(400, 0);
+            &|matrix| {
+                if matrix.name == "encoder/conv1/weight" {
+                    matrix.dims = vec![1, 200, 1];
+                    matrix.values.resize(400, 0);
                 }
             },
             "the number of mel bands is 200",
