@@ -2,8 +2,8 @@
 //!
 //! Not here: who speaks on which channel.
 
-/// Appends the mean of the channels of each frame of `interleaved` to `mono`: in [-1, 1] when the channels are.
-/// Allocates only when `mono` must grow. An incomplete last frame is ignored.
+/// Appends the mean of the channels of each frame of `interleaved` to `mono`: in [-1, 1] when the channels
+/// are. Allocates only when `mono` must grow. An incomplete last frame is ignored.
 ///
 /// # Panics
 /// When `channels` is 0.
@@ -13,8 +13,8 @@ pub fn downmix(interleaved: &[f32], channels: u16, mono: &mut Vec<f32>) {
     mono.extend(frames.map(|frame| frame.iter().sum::<f32>() * gain));
 }
 
-/// Appends the samples of `channel` (from 0) of each frame of `interleaved` to `mono`. Allocates only when `mono` must
-/// grow. An incomplete last frame is ignored.
+/// Appends the samples of `channel` (from 0) of each frame of `interleaved` to `mono`. Allocates only when
+/// `mono` must grow. An incomplete last frame is ignored.
 ///
 /// # Panics
 /// When there is no such channel.

@@ -51,28 +51,33 @@ pub struct Pcm<'a> {
 /// Why bytes could not become audio. Each variant says what the caller does next.
 #[derive(Debug, thiserror::Error)]
 pub enum DecodeError {
-    /// The stream format is missing or absurd. Close the session; the client must send another `audio` object.
+    /// The stream format is missing or absurd. Close the session; the client must send another `audio`
+    /// object.
     #[error("{0}")]
     Format(String),
-    /// The bytes are not in the named format, or the header is damaged: nothing can be decoded. Close the session.
+    /// The bytes are not in the named format, or the header is damaged: nothing can be decoded. Close the
+    /// session.
     #[error("{0}")]
     Undecodable(String),
-    /// Damaged packets were skipped: some audio is missing. Warn the client and go on feeding the same decoder.
+    /// Damaged packets were skipped: some audio is missing. Warn the client and go on feeding the same
+    /// decoder.
     #[error("{0}")]
     PacketSkipped(String),
 }
 
 /// Turns the bytes of one channel's stream into PCM.
 ///
-/// Push-fed and synchronous: bytes go in with any boundaries, down to one at a time, and what they complete comes out at
-/// once. What can be held back: of PCM and WAV less than one frame; of FLAC the packet under way and, because a FLAC packet
-/// ends where the next begins, up to 1 KiB of the one after it (so at 16 kHz, in packets of 4,096 samples, audio is up to
-/// 0.3 s old when it comes out: a format for files more than for conversations).
+/// Push-fed and synchronous: bytes go in with any boundaries, down to one at a time, and what they complete
+/// comes out at once. What can be held back: of PCM and WAV less than one frame; of FLAC the packet under way
+/// and, because a FLAC packet ends where the next begins, up to 1 KiB of the one after it (so at 16 kHz, in
+/// packets of 4,096 samples, audio is up to 0.3 s old when it comes out: a format for files more than for
+/// conversations).
 ///
 /// Dropping a decoder in mid-stream frees all it holds.
 pub trait Decoder: Send {
-    /// Feeds the next bytes of the stream; `sink` is called for each run of audio they complete, in order. All of `bytes`
-    /// are taken, also when an error is returned. Bytes behind the end of a container's audio are ignored.
+    /// Feeds the next bytes of the stream; `sink` is called for each run of audio they complete, in order.
+    /// All of `bytes` are taken, also when an error is returned. Bytes behind the end of a container's audio
+    /// are ignored.
     ///
     /// Compressed audio can grow a thousandfold: who must bound it counts in `sink`.
     ///
@@ -81,8 +86,8 @@ pub trait Decoder: Send {
     /// after any other error every further call returns the same error.
     fn decode(&mut self, bytes: &[u8], sink: &mut dyn FnMut(Pcm<'_>)) -> Result<(), DecodeError>;
 
-    /// Says that no more bytes come; what was held back is given to `sink`. A stream cut in mid-packet is a clean end:
-    /// the part of a packet is dropped. Bytes decoded after `finish` are ignored.
+    /// Says that no more bytes come; what was held back is given to `sink`. A stream cut in mid-packet is a
+    /// clean end: the part of a packet is dropped. Bytes decoded after `finish` are ignored.
     ///
     /// # Errors
     /// As [`decode`](Self::decode); also when a container ended before its header was complete.
@@ -122,7 +127,8 @@ fn check_layout(sample_rate: u32, channels: u16) -> Result<(), String> {
     Ok(())
 }
 
-/// A sample as everything behind the decoders may expect it: finite, in [-1, 1]. What is no number becomes silence.
+/// A sample as everything behind the decoders may expect it: finite, in [-1, 1]. What is no number becomes
+/// silence.
 fn clean(sample: f32) -> f32 {
     if sample.is_finite() { sample.clamp(-1.0, 1.0) } else { 0.0 }
 }

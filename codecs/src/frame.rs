@@ -101,7 +101,8 @@ impl Framer {
         self.samples.len() - self.taken
     }
 
-    /// Pads the last partial frame with silence, so that the end of the audio is heard. No-op when nothing is pending.
+    /// Pads the last partial frame with silence, so that the end of the audio is heard. No-op when nothing is
+    /// pending.
     pub fn pad(&mut self) {
         let missing = self.pending().next_multiple_of(FRAME_SAMPLES) - self.pending();
         self.samples.extend(std::iter::repeat_n(0.0, missing));
@@ -152,7 +153,8 @@ mod tests {
     }
 
     proptest! {
-        /// However samples are pushed, and however many frames are taken in between, they come out once, in order.
+        /// However samples are pushed, and however many frames are taken in between, they come out once, in
+        /// order.
         #[test]
         fn no_sample_is_lost_or_invented(
             steps in proptest::collection::vec((0usize..700, 0usize..6), 0..40),

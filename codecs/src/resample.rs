@@ -1,4 +1,5 @@
-//! Any sample rate to 16 kHz mono, by rubato: its synchronous FFT resampler, or for odd rates its sinc resampler.
+//! Any sample rate to 16 kHz mono, by rubato: its synchronous FFT resampler, or for odd rates its sinc
+//! resampler.
 //!
 //! Not here: choosing or mixing channels (`channels`).
 
@@ -17,9 +18,10 @@ pub struct ResampleError(String);
 /// Mono samples at one rate in, mono samples at 16 kHz out, delay compensated.
 ///
 /// The filter's delay is taken off the start, so that output sample `n` is the same instant as input sample
-/// `n × rate / 16,000` to within 50 µs: time stamps need no correction. It is still waited for: see [`delay_ms`](Self::delay_ms).
-/// At 16 kHz samples pass through untouched and at once. From other rates the pass band (0.2 dB) reaches 7 kHz, from 12 kHz
-/// 5 kHz and from 8 kHz 3 kHz (3.2 kHz at -2 dB), and what lies above 8.1 kHz is 120 dB down: measured in the tests below.
+/// `n × rate / 16,000` to within 50 µs: time stamps need no correction. It is still waited for: see
+/// [`delay_ms`](Self::delay_ms). At 16 kHz samples pass through untouched and at once. From other rates the
+/// pass band (0.2 dB) reaches 7 kHz, from 12 kHz 5 kHz and from 8 kHz 3 kHz (3.2 kHz at -2 dB), and what lies
+/// above 8.1 kHz is 120 dB down: measured in the tests below.
 ///
 /// ```
 /// let mut resampler = codecs::Resampler::new(48_000)?;
@@ -86,8 +88,8 @@ impl Resampler {
         self.sample_rate
     }
 
-    /// How long a sample may be held back, at most: one block and the filter's delay. 0 at 16 kHz, 15 ms at all other
-    /// usual rates but 22,050 (30 ms) and 11,025 (60 ms).
+    /// How long a sample may be held back, at most: one block and the filter's delay. 0 at 16 kHz, 15 ms at
+    /// all other usual rates but 22,050 (30 ms) and 11,025 (60 ms).
     pub fn delay_ms(&self) -> f64 {
         self.block.as_ref().map_or(0.0, |block| {
             let block_ms = block.filter.input_frames_max() as f64 * 1000.0 / f64::from(self.sample_rate);
@@ -103,8 +105,8 @@ impl Resampler {
         }
     }
 
-    /// Appends what is held back to `out`, so that all output since the start, or since the last flush, is as long as its
-    /// input: `round(samples × 16,000 / rate)`. The resampler is then as new.
+    /// Appends what is held back to `out`, so that all output since the start, or since the last flush, is as
+    /// long as its input: `round(samples × 16,000 / rate)`. The resampler is then as new.
     pub fn flush(&mut self, out: &mut Vec<f32>) {
         if let Some(block) = &mut self.block {
             block.flush(self.sample_rate, out);
@@ -166,9 +168,9 @@ impl Block {
     }
 }
 
-/// The FFT resampler works in blocks of whole periods of both rates. That is 10 ms for the rates in use (20 ms at 22,050 and
-/// 40 ms at 11,025), but a second for a rate that shares no factor with 16,000: such a one gets the sinc resampler, which
-/// costs more and takes blocks of any length.
+/// The FFT resampler works in blocks of whole periods of both rates. That is 10 ms for the rates in use (20
+/// ms at 22,050 and 40 ms at 11,025), but a second for a rate that shares no factor with 16,000: such a one
+/// gets the sinc resampler, which costs more and takes blocks of any length.
 fn filter(sample_rate: u32) -> Result<Box<dyn rubato::Resampler<f32>>, rubato::ResamplerConstructionError> {
     let (from, to) = (sample_rate as usize, SAMPLE_RATE as usize);
     let chunk = from / 100;

@@ -1,4 +1,7 @@
-//! After warm-up the listening path of PCM allocates nothing per chunk: counted by a global allocator, hence a binary of its own.
+//! After warm-up the listening path of PCM allocates nothing per chunk: counted by a global allocator, hence
+//! a binary of its own.
+
+#![allow(clippy::unwrap_used)] // A test may panic.
 
 use std::{
     alloc::{GlobalAlloc, Layout, System},
@@ -91,7 +94,11 @@ fn nothing_is_allocated_per_chunk_after_warm_up() {
     // symphonia's PCM decoder ends every packet on an error that it boxes and drops: three small allocations.
     let chunks = chunks(96_000, header);
     let allocations = allocations_after_warm_up(format, 48_000, &chunks);
-    assert!(allocations <= 4 * chunks.len() as u64 / 2, "WAV: {allocations} in half of {} chunks", chunks.len());
+    assert!(
+        allocations <= 4 * chunks.len() as u64 / 2,
+        "WAV: {allocations} in half of {} chunks",
+        chunks.len()
+    );
 }
 
 /// The counter counts: a decoder that must allocate is seen to.

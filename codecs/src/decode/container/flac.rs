@@ -1,7 +1,7 @@
 //! Native FLAC: symphonia finds the packets and decodes them; the metadata before them are skipped here.
 //!
-//! Skipped here because symphonia would keep pictures and comments in memory for the life of the stream, and reserves what
-//! their lengths claim before the bytes have come. Not here: FLAC inside Ogg.
+//! Skipped here because symphonia would keep pictures and comments in memory for the life of the stream, and
+//! reserves what their lengths claim before the bytes have come. Not here: FLAC inside Ogg.
 
 use std::io::{Cursor, Read};
 
@@ -22,8 +22,8 @@ pub(super) fn matches(magic: &Magic) -> bool {
     magic.starts_with(b"fLaC")
 }
 
-/// Decodes to the end of the stream. A packet comes out when the header of the next has come, which symphonia looks for in
-/// steps of 1 KiB.
+/// Decodes to the end of the stream. A packet comes out when the header of the next has come, which symphonia
+/// looks for in steps of 1 KiB.
 pub(super) fn decode(magic: &Magic, mut source: Source<'_, Item>, emitter: &mut Emitter<'_>) -> Parsed {
     let header = read_header(magic, &mut source).map_err(|error| explain(NAME, &error))?;
     let source = ReadOnlySource::new(Cursor::new(header).chain(source));
@@ -33,7 +33,8 @@ pub(super) fn decode(magic: &Magic, mut source: Source<'_, Item>, emitter: &mut 
     decode_packets(NAME, Box::new(reader), true, emitter)
 }
 
-/// Reads to the first packet, and gives the header without any metadata but the stream information (RFC 9639, section 8).
+/// Reads to the first packet, and gives the header without any metadata but the stream information (RFC 9639,
+/// section 8).
 fn read_header(magic: &Magic, source: &mut Source<'_, Item>) -> Result<Vec<u8>, Error> {
     // The magic is the marker, the header of the first metadata block, and that block's first 4 bytes.
     let (mut last, kind, length) = block_header([magic[4], magic[5], magic[6], magic[7]]);

@@ -1,8 +1,9 @@
-//! WAV (RIFF/WAVE): symphonia reads the format chunk and decodes the samples; the chunks around them are walked here.
+//! WAV (RIFF/WAVE): symphonia reads the format chunk and decodes the samples; the chunks around them are
+//! walked here.
 //!
-//! Walked here because a live stream breaks the rules that a file keeps: the lengths in its header are 0 or 0xFFFFFFFF, and
-//! its samples must come out as they arrive (symphonia's own reader waits for 1,152 frames, 72 ms at 16 kHz). Not here:
-//! RF64, whose streams nobody sends.
+//! Walked here because a live stream breaks the rules that a file keeps: the lengths in its header are 0 or
+//! 0xFFFFFFFF, and its samples must come out as they arrive (symphonia's own reader waits for 1,152 frames,
+//! 72 ms at 16 kHz). Not here: RF64, whose streams nobody sends.
 
 use std::io::{Cursor, Read};
 
@@ -72,11 +73,13 @@ pub(super) fn decode(_magic: &Magic, mut source: Source<'_, Item>, emitter: &mut
 struct Header {
     /// A header with the format chunk and nothing else, of unknown length.
     canonical: Vec<u8>,
-    /// Length of the data chunk, which comes next in the source; `u64::MAX` when it lasts as long as the stream.
+    /// Length of the data chunk, which comes next in the source; `u64::MAX` when it lasts as long as the
+    /// stream.
     data_bytes: u64,
 }
 
-/// Reads to the first byte of audio; all chunks but the format's are skipped unread, whatever they claim to hold.
+/// Reads to the first byte of audio; all chunks but the format's are skipped unread, whatever they claim to
+/// hold.
 fn read_header(source: &mut Source<'_, Item>) -> Result<Header, Error> {
     let mut canonical = b"RIFF\xff\xff\xff\xffWAVE".to_vec();
     let mut has_format = false;
