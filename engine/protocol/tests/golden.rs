@@ -179,7 +179,7 @@ fn examples(section_title: &str) -> Vec<(String, String)> {
             None if line == "```json" => block = Some(String::new()),
             None => {
                 if let Some(rest) = line.strip_prefix("### `") {
-                    heading = rest.split('`').next().unwrap().to_owned();
+                    heading = rest.split_once('`').expect("a heading closes its backtick").0.to_owned();
                 }
             }
         }
@@ -190,14 +190,15 @@ fn examples(section_title: &str) -> Vec<(String, String)> {
 
 fn section(title: &str) -> &'static str {
     let (_, rest) = PAGE.split_once(&format!("\n{title}\n")).expect(title);
-    rest.split("\n## ").next().unwrap()
+    rest.split_once("\n## ").map_or(rest, |(section, _)| section)
 }
 
 fn round_trip<T: DeserializeOwned + Serialize>(json: &str) -> T {
     let message: T = serde_json::from_str(json).unwrap_or_else(|error| panic!("{error} in {json}"));
     // By way of text: an f32 that becomes a `Value` directly shows digits that the wire does not have.
-    let written: Value = serde_json::from_str(&serde_json::to_string(&message).unwrap()).unwrap();
-    assert_eq!(written, serde_json::from_str::<Value>(json).unwrap());
+    let written = serde_json::to_string(&message).expect("wire types can be written");
+    let value = |text: &str| serde_json::from_str::<Value>(text).expect("it parsed as a message");
+    assert_eq!(value(&written), value(json));
     message
 }
 

@@ -1,0 +1,259 @@
+//! The API over a real socket: each route, each error, and its description.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use control_api::{About, ApiState, Readiness, serve};
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+    sync::oneshot,
+    task::JoinHandle,
+    time::Duration,
+};
+
+#[tokio::test]
+async fn live() {
+    let answer = Api::start().await.get("/health/live").await;
+    assert_eq!((answer.status, answer.json()), (200, json!({"status": "live"})));
+}
+
+#[tokio::test]
+async fn ready_names_each_dependency() {
+    let api = Api::start().await;
+    let answer = api.get("/health/ready").await;
+    assert_eq!(answer.status, 200);
+    assert_eq!(
+        answer.json(),
+        json!({"status": "ready", "dependencies": [
+            {"name": "speech", "status": "ready"},
+            {"name": "chat", "status": "ready"},
+        ]})
+    );
+    api.speech_works.store(false, Ordering::Relaxed);
+    let answer = api.get("/health/ready").await;
+    assert_eq!((answer.status, answer.header("content-type")), (503, "application/json"));
+    assert_eq!(
+        answer.json(),
+        json!({"status": "unavailable", "dependencies": [
+            {"name": "speech", "status": "unavailable", "reason": "the weights are loading"},
+            {"name": "chat", "status": "ready"},
+        ]})
+    );
+    assert_eq!(api.get("/health/live").await.status, 200, "alive all the same");
+}
+
+#[tokio::test]
+async fn version() {
+    let answer = Api::start().await.get("/api/v1/version").await;
+    let expected = json!({"name": "interviewai", "version": "1.2.3", "protocol": "interviewai.v1"});
+    assert_eq!((answer.status, answer.json()), (200, expected));
+}
+
+#[tokio::test]
+async fn metrics() {
+    let answer = Api::start().await.get("/metrics").await;
+    assert_eq!(answer.status, 200);
+    assert_eq!(answer.header("content-type"), "text/plain; version=0.0.4; charset=utf-8");
+    assert_eq!(answer.body, "sessions 3\n");
+}
+
+#[tokio::test]
+async fn errors_are_problem_json() {
+    async fn check(method: &str, target: &str, status: u16, title: &str, path: &str) {
+        let answer = Api::start().await.request(method, target).await;
+        assert_eq!(answer.status, status, "{method} {target}");
+        assert_eq!(answer.header("content-type"), "application/problem+json");
+        let body = answer.json();
+        let timestamp = body["timestamp"].as_str().unwrap();
+        let shape: String = timestamp.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
+        assert_eq!(shape, "0000-00-00T00:00:00.000Z");
+        let expected = json!({
+            "type": "about:blank", "title": title, "status": status, "detail": body["detail"],
+            "statusCode": status, "timestamp": timestamp, "path": path, "error": title,
+        });
+        assert_eq!(body, expected);
+        assert!(body["detail"].as_str().unwrap().len() > 10, "it says what to do");
+        assert!(!answer.body.contains("s3cret"), "the query is not repeated");
+    }
+    check("GET", "/nothing?ticket=s3cret", 404, "Not Found", "/nothing").await;
+    check("GET", "/api/v1/", 404, "Not Found", "/api/v1/").await;
+    check("GET", "/health/live/", 404, "Not Found", "/health/live/").await;
+    check("DELETE", "/health/live", 405, "Method Not Allowed", "/health/live").await;
+    check("POST", "/api/v1/version", 405, "Method Not Allowed", "/api/v1/version").await;
+
+    let answer = Api::start().await.request("DELETE", "/health/live").await;
+    assert_eq!(answer.header("allow"), "GET,HEAD");
+    let answer = Api::start().await.request("HEAD", "/nothing").await;
+    assert_eq!((answer.status, answer.body.as_str()), (404, ""));
+}
+
+#[tokio::test]
+async fn a_header_that_never_ends_is_refused() {
+    let answer = Api::start().await.get(&format!("/{}", "x".repeat(20 * 1024))).await;
+    assert!((400..500).contains(&answer.status), "{}", answer.status);
+}
+
+/// The one test that waits for a time-out of ours: no clock can be paused under a real socket.
+#[tokio::test]
+async fn a_client_that_sends_no_header_is_left() {
+    let api = Api::start().await;
+    let mut stream = TcpStream::connect(&api.address).await.unwrap();
+    stream.write_all(b"GET /health/live HTTP/1.1\r\nhost:").await.unwrap();
+    let read = tokio::time::timeout(Duration::from_secs(60), stream.read_to_end(&mut Vec::new())).await;
+    read.expect("the server hangs up by itself").unwrap();
+}
+
+#[tokio::test]
+async fn shutdown_ends_idle_connections_and_frees_the_port() {
+    let api = Api::start().await;
+    // Kept open after its answer.
+    let mut stream = TcpStream::connect(&api.address).await.unwrap();
+    stream.write_all(b"GET /health/live HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    let mut first = [0; 12];
+    stream.read_exact(&mut first).await.unwrap();
+    assert_eq!(&first, b"HTTP/1.1 200");
+    let Api { address, stop, server, .. } = api;
+    stop.send(()).unwrap();
+    tokio::time::timeout(Duration::from_secs(60), server).await.expect("serve returns").unwrap();
+    stream.read_to_end(&mut Vec::new()).await.unwrap();
+    assert!(TcpStream::connect(&address).await.is_err());
+}
+
+#[tokio::test]
+async fn shutdown_does_not_wait_for_ever() {
+    let api = Api::start().await;
+    // A request that never ends keeps its connection busy.
+    let mut stream = TcpStream::connect(&api.address).await.unwrap();
+    stream.write_all(b"GET /health").await.unwrap();
+    api.get("/health/live").await;
+    api.stop.send(()).unwrap();
+    tokio::time::timeout(Duration::from_secs(60), api.server).await.expect("serve returns").unwrap();
+}
+
+#[tokio::test]
+async fn the_description_is_the_committed_one() {
+    let body = Api::start().await.get("/api/v1/openapi.json").await.body + "\n";
+    let committed = include_str!("openapi.json");
+    if body != committed {
+        let now = concat!(env!("CARGO_TARGET_TMPDIR"), "/openapi.json");
+        std::fs::write(now, body).unwrap();
+        panic!(
+            "the HTTP API has changed. Look at the difference, and if it is meant, commit it:\n  \
+             diff control-api/tests/openapi.json {now}\n  cp {now} control-api/tests/openapi.json"
+        );
+    }
+}
+
+#[tokio::test]
+async fn every_described_path_is_answered_as_described() {
+    let api = Api::start().await;
+    let description = api.get("/api/v1/openapi.json").await.json();
+    assert!(description["openapi"].as_str().unwrap().starts_with("3.1."));
+    let mut asked = 0;
+    for (path, methods) in description["paths"].as_object().unwrap() {
+        for (method, operation) in methods.as_object().unwrap() {
+            let answer = api.request(&method.to_uppercase(), path).await;
+            let described = &operation["responses"][answer.status.to_string()];
+            assert!(described.is_object(), "{method} {path} gave {}, which is not described", answer.status);
+            let content: Vec<_> = described["content"].as_object().unwrap().keys().collect();
+            let got = answer.header("content-type").split(';').next().unwrap();
+            assert_eq!(content, [got], "{method} {path}");
+            assert!(operation["summary"].is_string(), "{method} {path} says what it is for");
+            asked += 1;
+        }
+    }
+    assert_eq!(asked, 5, "a new route is counted here, a lost one is missed");
+}
+
+/// A running API.
+struct Api {
+    address: String,
+    speech_works: Arc<AtomicBool>,
+    stop: oneshot::Sender<()>,
+    server: JoinHandle<()>,
+}
+
+impl Api {
+    async fn start() -> Self {
+        let speech_works = Arc::new(AtomicBool::new(true));
+        let speech = Dependency { name: "speech", works: Arc::clone(&speech_works) };
+        let chat = Dependency { name: "chat", works: Arc::new(AtomicBool::new(true)) };
+        let state = ApiState {
+            about: About { name: "interviewai", version: "1.2.3", protocol: "interviewai.v1" },
+            readiness: Arc::new([Arc::new(speech), Arc::new(chat)]),
+            metrics: Arc::new(|| "sessions 3\n".to_owned()),
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback has a free port");
+        let address = listener.local_addr().expect("bound").to_string();
+        let (stop, stopped) = oneshot::channel();
+        let server = tokio::spawn(serve(listener, state, async {
+            // A test that ends drops `stop`, and its server ends too.
+            let _ = stopped.await;
+        }));
+        Self { address, speech_works, stop, server }
+    }
+
+    async fn get(&self, target: &str) -> Answer {
+        self.request("GET", target).await
+    }
+
+    async fn request(&self, method: &str, target: &str) -> Answer {
+        let mut stream = TcpStream::connect(&self.address).await.expect("the server listens");
+        let request = format!("{method} {target} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.expect("the server reads");
+        let mut bytes = Vec::new();
+        stream.read_to_end(&mut bytes).await.expect("the server answers");
+        Answer::parse(&String::from_utf8(bytes).expect("every answer is text"))
+    }
+}
+
+/// An HTTP answer with its whole body.
+struct Answer {
+    status: u16,
+    headers: BTreeMap<String, String>,
+    body: String,
+}
+
+impl Answer {
+    fn parse(text: &str) -> Self {
+        let (head, body) = text.split_once("\r\n\r\n").expect("a head and a body");
+        let (status_line, headers) = head.split_once("\r\n").expect("a status and headers");
+        let status = status_line.split(' ').nth(1).and_then(|code| code.parse().ok()).expect("a status code");
+        let headers = headers
+            .lines()
+            .filter_map(|line| line.split_once(": "))
+            .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
+            .collect();
+        Self { status, headers, body: body.to_owned() }
+    }
+
+    fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", String::as_str)
+    }
+
+    fn json(&self) -> Value {
+        serde_json::from_str(&self.body).expect("the body is JSON")
+    }
+}
+
+struct Dependency {
+    name: &'static str,
+    works: Arc<AtomicBool>,
+}
+
+impl Readiness for Dependency {
+    fn name(&self) -> &str {
+        self.name
+    }
+
+    fn check(&self) -> Result<(), String> {
+        if self.works.load(Ordering::Relaxed) { Ok(()) } else { Err("the weights are loading".to_owned()) }
+    }
+}
