@@ -2,13 +2,19 @@
 //!
 //! Not here: what an utterance is or when it ends; the caller brings audio already cut.
 
+mod engine;
+mod ggml;
 mod guard;
+mod pieces;
 mod pool;
+mod queue;
 mod scripted;
+pub mod wer;
 mod whisper;
+mod words;
 
 pub use self::{
-    pool::{InferencePool, PoolConfig},
+    pool::{InferencePool, LoadError, PoolConfig},
     scripted::ScriptedTranscriber,
 };
 
@@ -63,7 +69,7 @@ pub struct Transcript {
     pub text: String,
     /// ISO 639-1 code of the language the text is in.
     pub language: String,
-    /// 0–1: geometric mean of the token probabilities; 0 for an empty text.
+    /// 0–1: geometric mean of the words' confidence; 0 for an empty text.
     pub confidence: f32,
     /// The words of `text`, in order.
     pub words: Vec<Word>,
@@ -93,8 +99,8 @@ pub enum TranscribeError {
         /// Workers there are.
         workers: usize,
     },
-    /// A newer interim request of the same stream took its place. Nothing to do.
-    #[error("superseded by a newer interim request")]
+    /// A newer or more urgent request took the place of this interim one. Nothing to do.
+    #[error("superseded by a newer or more urgent request")]
     Superseded,
     /// The back-end failed. The audio is unharmed: the request may be sent again.
     #[error("speech recognition failed: {0}")]
