@@ -1,6 +1,6 @@
 //! Builds what the program is made of, step by step, from checked settings.
 
-use std::{net::SocketAddr, path::Path, sync::Arc};
+use std::{net::SocketAddr, num::NonZeroUsize, path::Path, sync::Arc, time::Duration};
 
 use engine::{
     Engine, VadFactory,
@@ -13,7 +13,7 @@ use engine::{
 use models::{
     chat::{ChatModel, Notes, OpenAiChat},
     speech::{InferencePool, PoolConfig},
-    vad::{EarshotVad, WebRtcVad},
+    vad::{EarshotVad, WebRtcMode, WebRtcVad},
 };
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -49,7 +49,7 @@ pub(crate) async fn engine(settings: &Settings) -> Result<Engine, Error> {
 
 /// How many workers and threads the settings, or else the cores, call for.
 pub(crate) fn pool_config(settings: &Settings) -> PoolConfig {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let cores = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
     let mut config = PoolConfig::for_cores(cores);
     config.workers = settings.speech.workers.unwrap_or(config.workers);
     config.threads_per_worker = settings.speech.threads.unwrap_or(config.threads_per_worker);
@@ -68,7 +68,7 @@ async fn speech(settings: &Settings) -> Result<InferencePool, Error> {
 fn detector(detector: Detector) -> VadFactory {
     match detector {
         Detector::Earshot => Arc::new(|| Box::new(EarshotVad::new())),
-        Detector::Webrtc => Arc::new(|| Box::new(WebRtcVad::default())),
+        Detector::Webrtc => Arc::new(|| Box::new(WebRtcVad::new(WebRtcMode::VeryAggressive))),
     }
 }
 
@@ -125,16 +125,17 @@ pub(crate) async fn serve(
     let ws = format!("ws://{}{}", audio_listener.local_addr()?, protocol::AUDIO_PATH);
     let http = format!("http://{}", api_listener.local_addr()?);
     let metrics = bridge::metrics()?;
-    engine::metric::describe();
-    let state = bridge::api_state(Arc::clone(&engine), metrics);
+    let state = bridge::api_state(Arc::clone(&engine), metrics.clone());
     let stop = CancellationToken::new();
     let mut tasks = JoinSet::new();
     let origins = Arc::from(allowed_origins);
     tasks.spawn(engine::server::serve(engine, audio_listener, origins, stop.clone()));
-    let api_stop = stop.clone();
-    tasks.spawn(async move {
-        if let Err(error) = control_api::serve(api_listener, state, api_stop.cancelled_owned()).await {
-            tracing::error!(%error, "the control API stopped");
+    tasks.spawn(control_api::serve(api_listener, state, stop.clone().cancelled_owned()));
+    tokio::spawn(async move {
+        loop {
+            // Samples of histograms nobody scrapes would pile up.
+            tokio::time::sleep(METRICS_UPKEEP).await;
+            metrics.run_upkeep();
         }
     });
     Ok(Servers { ws, http, stop, tasks })
@@ -165,3 +166,4 @@ async fn bind(name: &str, address: SocketAddr) -> Result<TcpListener, Error> {
 }
 
 const MAX_TEXT_BYTES: u64 = 1024 * 1024;
+const METRICS_UPKEEP: Duration = Duration::from_secs(5);

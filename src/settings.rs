@@ -7,6 +7,7 @@ use std::{
     collections::BTreeSet,
     env, fmt,
     net::{IpAddr, Ipv4Addr, SocketAddr},
+    num::NonZeroUsize,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -24,36 +25,36 @@ use serde::de::DeserializeOwned;
 
 /// Every setting, checked.
 #[derive(Debug)]
-pub struct Settings {
+pub(crate) struct Settings {
     /// Where the WebSocket listens.
-    pub audio_address: SocketAddr,
+    pub(crate) audio_address: SocketAddr,
     /// Origins of web pages and extensions that may connect, beside pages of this machine.
-    pub allowed_origins: Vec<String>,
+    pub(crate) allowed_origins: Vec<String>,
     /// Where the control API listens.
-    pub api_address: SocketAddr,
+    pub(crate) api_address: SocketAddr,
     /// Who may connect.
-    pub auth: Auth,
+    pub(crate) auth: Auth,
     /// Local speech recognition.
-    pub speech: Speech,
+    pub(crate) speech: Speech,
     /// Who answers.
-    pub answers: Answers,
+    pub(crate) answers: Answers,
     /// Files about the candidate.
-    pub candidate: Candidate,
+    pub(crate) candidate: Candidate,
     /// Bounds of every session.
-    pub limits: SessionLimits,
+    pub(crate) limits: SessionLimits,
     /// What a session is like unless its client says otherwise.
-    pub session: SessionConfig,
+    pub(crate) session: SessionConfig,
     /// Which voice-activity detector.
-    pub detector: Detector,
+    pub(crate) detector: Detector,
     /// Where weights lie.
-    pub cache_dir: PathBuf,
+    pub(crate) cache_dir: PathBuf,
     /// What is logged.
-    pub log: Log,
+    pub(crate) log: Log,
 }
 
 /// Who may connect.
 #[derive(Debug)]
-pub enum Auth {
+pub(crate) enum Auth {
     /// Everybody on this machine.
     Off,
     /// Who shows this token.
@@ -62,20 +63,20 @@ pub enum Auth {
 
 /// Local speech recognition.
 #[derive(Debug)]
-pub struct Speech {
+pub(crate) struct Speech {
     /// Name of the weights in the catalogue.
-    pub weights: String,
+    pub(crate) weights: String,
     /// A ggml file to use instead.
-    pub weights_file: Option<PathBuf>,
+    pub(crate) weights_file: Option<PathBuf>,
     /// Inference threads that work at once; chosen by the number of cores when `None`.
-    pub workers: Option<usize>,
+    pub(crate) workers: Option<NonZeroUsize>,
     /// Threads of each worker; chosen by the number of cores when `None`.
-    pub threads: Option<usize>,
+    pub(crate) threads: Option<NonZeroUsize>,
 }
 
 /// Who answers.
 #[derive(Debug)]
-pub enum Answers {
+pub(crate) enum Answers {
     /// No language model: lines of the CV.
     Notes,
     /// An OpenAI-compatible provider.
@@ -84,17 +85,17 @@ pub enum Answers {
 
 /// Files about the candidate, read at start.
 #[derive(Debug, Default)]
-pub struct Candidate {
+pub(crate) struct Candidate {
     /// The CV as plain text.
-    pub cv_file: Option<PathBuf>,
+    pub(crate) cv_file: Option<PathBuf>,
     /// The job description as plain text.
-    pub job_file: Option<PathBuf>,
+    pub(crate) job_file: Option<PathBuf>,
 }
 
 /// A voice-activity detector.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Detector {
+pub(crate) enum Detector {
     /// The small neural detector of the crate `earshot`.
     Earshot,
     /// The Gaussian-mixture detector of WebRTC.
@@ -103,16 +104,16 @@ pub enum Detector {
 
 /// What is logged, to standard error.
 #[derive(Debug)]
-pub struct Log {
+pub(crate) struct Log {
     /// As `RUST_LOG` understands it; each command has a default of its own.
-    pub level: Option<String>,
+    pub(crate) level: Option<String>,
     /// One JSON object a line instead of text.
-    pub json: bool,
+    pub(crate) json: bool,
 }
 
 /// Everything that is wrong with the settings.
 #[derive(Debug)]
-pub struct SettingsError(Vec<String>);
+pub(crate) struct SettingsError(Vec<String>);
 
 impl std::error::Error for SettingsError {}
 
@@ -128,7 +129,7 @@ impl Settings {
     ///
     /// # Errors
     /// Lists every unknown name, malformed value and impossible combination.
-    pub fn load(file: Option<&Path>) -> Result<Self, SettingsError> {
+    pub(crate) fn load(file: Option<&Path>) -> Result<Self, SettingsError> {
         Self::from_sources(file, &env::vars_os().filter_map(utf8).collect::<Vec<_>>())
     }
 
@@ -158,8 +159,8 @@ impl Settings {
             reader.problem(format!("speech.weights: {error}"));
         }
         for (name, value) in [("speech.workers", speech.workers), ("speech.threads", speech.threads)] {
-            if value.is_some_and(|value| !(1..=64).contains(&value)) {
-                reader.problem(format!("{name}: send 1 to 64, or leave it out"));
+            if value.is_some_and(|value: NonZeroUsize| value.get() > 64) {
+                reader.problem(format!("{name}: use 1 to 64, or leave it out"));
             }
         }
         let candidate =
@@ -380,7 +381,8 @@ impl Reader {
                         None => found.push(section.clone()),
                     }
                 }
-                for key in found.into_iter().filter(|key| !self.known.contains(key.as_str())) {
+                found.retain(|key| !self.known.contains(key.as_str()));
+                for key in found {
                     let close: Vec<_> = self.known.iter().filter(|known| similar(known, &key)).copied().collect();
                     let hint = if close.is_empty() { String::new() } else { format!("; is it {}?", close.join(" or ")) };
                     self.problem(format!("{key} is not a setting{hint}"));

@@ -70,7 +70,6 @@ async fn shake_hands(socket: TcpStream, door: Door, stop: CancellationToken) {
         .timer(TokioTimer::new())
         .header_read_timeout(HANDSHAKE_TIMEOUT)
         .max_buf_size(MAX_HANDSHAKE_BYTES)
-        .keep_alive(false)
         .serve_connection(TokioIo::new(socket), service)
         .with_upgrades();
     tokio::select! {
@@ -111,6 +110,7 @@ impl Door {
                     .increment(1);
                 let mut response = Response::new(Full::from(format!("{why}\n")));
                 *response.status_mut() = status;
+                response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
                 if status == StatusCode::UPGRADE_REQUIRED {
                     response.headers_mut().insert(header::UPGRADE, HeaderValue::from_static("websocket"));
                 }

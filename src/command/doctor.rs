@@ -113,7 +113,7 @@ fn processor() -> Finding {
 fn threads(settings: &Settings) -> Finding {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let pool = compose::pool_config(settings);
-    let used = pool.workers * pool.threads_per_worker;
+    let used = pool.workers.get() * pool.threads_per_worker.get();
     let text = format!(
         "{} speech worker(s) of {} thread(s) on {cores} core(s)",
         pool.workers, pool.threads_per_worker

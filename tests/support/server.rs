@@ -1,0 +1,133 @@
+//! The real binary, run the way a user runs it.
+
+use std::{
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+
+/// The program, without settings of the machine that runs the tests.
+pub fn interviewai() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_interviewai"));
+    for (name, _) in std::env::vars() {
+        let own = name.starts_with("INTERVIEWAI_") && name != "INTERVIEWAI_CACHE_DIR";
+        if own || name.starts_with("OPENAI_") {
+            command.env_remove(name);
+        }
+    }
+    command.current_dir(env!("CARGO_MANIFEST_DIR")).stdin(Stdio::null());
+    command
+}
+
+/// Runs to the end; the output as text.
+pub fn run(command: &mut Command) -> (Output, String, String) {
+    let output = command.output().expect("the program starts");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let (out, err) = (text(&output.stdout), text(&output.stderr));
+    (output, out, err)
+}
+
+/// A server on free ports, killed when dropped.
+pub struct Server {
+    child: Child,
+    pub ws: String,
+    pub http: String,
+    _folder: tempfile::TempDir,
+}
+
+impl Server {
+    /// `interviewai serve` with these environment variables.
+    pub fn start(environment: &[(&str, &str)]) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let ready = folder.path().join("ready.json");
+        let child = interviewai()
+            .arg("serve")
+            .arg("--ready-file")
+            .arg(&ready)
+            .env("INTERVIEWAI_AUDIO__PORT", "0")
+            .env("INTERVIEWAI_API__PORT", "0")
+            .env("INTERVIEWAI_CANDIDATE__CV_FILE", "samples/cv.txt")
+            .envs(environment.iter().copied())
+            .spawn()
+            .expect("the program starts");
+        let mut server = Self { child, ws: String::new(), http: String::new(), _folder: folder };
+        let ready = server.wait_until_ready(&ready);
+        assert_eq!(ready["pid"], server.child.id());
+        server.ws = ready["ws"].as_str().expect("ws is text").to_owned();
+        server.http = ready["http"].as_str().expect("http is text").to_owned();
+        server
+    }
+
+    /// The server's process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    fn wait_until_ready(&mut self, path: &Path) -> Value {
+        let deadline = Instant::now() + Duration::from_secs(120);
+        while Instant::now() < deadline {
+            if let Some(status) = self.child.try_wait().expect("the child can be asked") {
+                panic!("the server ended before it was ready: {status}");
+            }
+            if let Ok(text) = std::fs::read_to_string(path) {
+                return serde_json::from_str(&text).expect("the ready file is whole");
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        panic!("the server was not ready within 120 s");
+    }
+
+    /// Streams `files` to this server as `interviewai stream --json` does.
+    pub fn stream(&self, arguments: &[&str], files: &[PathBuf]) -> Vec<Value> {
+        let mut command = interviewai();
+        command.args(["stream", "--json", "--url", &self.ws]).args(arguments).args(files);
+        let (output, out, err) = run(&mut command);
+        assert!(output.status.success(), "{err}");
+        out.lines().map(|line| serde_json::from_str(line).expect("each line is JSON")).collect()
+    }
+
+    /// Sends SIGTERM and waits; the exit code.
+    pub fn terminate(mut self) -> Option<i32> {
+        let sent = Command::new("kill").arg("-TERM").arg(self.pid().to_string()).status();
+        assert!(sent.expect("kill is there").success());
+        self.child.wait().expect("the server can be waited for").code()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Already gone after terminate.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The shared recordings, if they are on this machine; says so when they are not.
+pub fn speech_dir() -> Option<PathBuf> {
+    let dir = std::env::var_os("INTERVIEWAI_SPEECH_DIR")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/speech"), PathBuf::from);
+    if dir.join("manifest.jsonl").is_file() {
+        return Some(dir);
+    }
+    println!("NO RECORDINGS at {}: set INTERVIEWAI_SPEECH_DIR; this part was not tested", dir.display());
+    None
+}
+
+/// The entries of the manifest in `set`, with their files' paths.
+pub fn manifest(dir: &Path, set: &str) -> Vec<(PathBuf, Value)> {
+    let text = std::fs::read_to_string(dir.join("manifest.jsonl")).expect("the manifest can be read");
+    let entries = text.lines().map(|line| serde_json::from_str::<Value>(line).expect("each line is JSON"));
+    entries
+        .filter(|entry| entry["set"] == set && entry["duplicate_audio"] != true)
+        .map(|entry| (dir.join(entry["file"].as_str().expect("each entry has a file")), entry))
+        .collect()
+}
+
+/// The final texts of one file, joined.
+pub fn final_text(events: &[Value], file: &Path) -> String {
+    let name = file.display().to_string();
+    let finals = events.iter().filter(|e| e["file"] == name && e["type"] == "transcription" && e["is_final"] == true);
+    finals.filter_map(|event| event["text"].as_str()).collect::<Vec<_>>().join(" ")
+}
