@@ -1,6 +1,8 @@
 //! The chat seam: a prompt in, an answer's text out, token by token.
 //!
-//! Not here: which CV lines matter to a prompt, variants, key points; the engine's answerer does that.
+//! Three implementations: [`Notes`] needs no language model, [`OpenAiChat`] speaks to any OpenAI-compatible server,
+//! [`ScriptedChat`] is for tests. Not here: which CV lines matter to a prompt, variants, key points; the engine's
+//! answerer does that.
 
 mod notes;
 mod openai;
@@ -8,7 +10,7 @@ mod scripted;
 
 pub use self::{
     notes::Notes,
-    openai::{OpenAiChat, OpenAiChatConfig, OpenAiConfigError},
+    openai::{LOG_DIRECTIVE, OpenAiChat, OpenAiChatConfig, OpenAiConfigError},
     scripted::{ScriptedChat, ScriptedDelta},
 };
 
@@ -52,7 +54,7 @@ pub struct ChatRequest {
     pub messages: Vec<ChatMessage>,
     /// The question alone, for models that do not read prompts.
     pub question: String,
-    /// The document that claims are tied to, for models that do not read prompts.
+    /// The document that claims are tied to, in order, for models that do not read prompts; empty when there is none.
     pub sources: Arc<[SourceLine]>,
     /// Upper bound of the answer, in tokens.
     pub max_tokens: u32,
@@ -72,15 +74,17 @@ pub enum AnswerDelta {
 /// How an answer ended.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AnswerEnd {
-    /// As reported: `stop`, `length`, `content_filter`, …
+    /// As reported: `stop`, `length`, `content_filter`, …; `unknown` when the provider gives no reason.
     pub finish_reason: String,
     /// The model that answered, as the provider names it.
     pub model: String,
-    /// 0–1, from reported log-probabilities; `None` when the provider reports none.
+    /// 0–1: the geometric mean of the tokens' probabilities; `None` when the provider reports none.
     pub confidence: Option<f32>,
 }
 
 /// Why there is no (whole) answer. Text already streamed stands.
+///
+/// Messages are for a person, at most 300 characters long, and never hold the credentials or the prompt.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ChatError {
     /// The provider refused the credentials. Check the key.
@@ -102,6 +106,9 @@ pub trait ChatModel: Send + Sync {
     /// The name shown to users, such as `notes` or `gpt-4o-mini`.
     fn name(&self) -> &str;
 
-    /// Starts answering when first polled. Dropping the stream cancels the request.
+    /// Starts answering when first polled: [`AnswerDelta::RequestSent`], then texts, then [`AnswerDelta::Done`], or an
+    /// error instead of what is left. After `Done` or an error the stream is over.
+    ///
+    /// Needs a tokio runtime with time and I/O to be polled in. Dropping the stream at any point cancels the request.
     fn answer(&self, request: ChatRequest) -> BoxStream<'static, Result<AnswerDelta, ChatError>>;
 }

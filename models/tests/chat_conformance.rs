@@ -1,6 +1,11 @@
 //! One suite for every chat model: scripted, notes, and an OpenAI-compatible one over a scripted and a real server.
 
-use std::{sync::Arc, time::Duration};
+#![allow(clippy::unwrap_used, reason = "a test says so by panicking")]
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use common::{
     llm_server::LlmServer,
@@ -8,8 +13,8 @@ use common::{
 };
 use futures_util::{FutureExt, StreamExt};
 use models::chat::{
-    AnswerDelta, AnswerEnd, ChatError, ChatMessage, ChatModel, ChatRequest, ChatRole, Notes, OpenAiChat,
-    OpenAiChatConfig, ScriptedChat, ScriptedDelta, SourceLine,
+    AnswerDelta, AnswerEnd, ChatError, ChatMessage, ChatModel, ChatRequest, ChatRole, LOG_DIRECTIVE, Notes,
+    OpenAiChat, OpenAiChatConfig, ScriptedChat, ScriptedDelta, SourceLine,
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -18,8 +23,8 @@ use tokio::{
 };
 
 mod common {
-    pub mod llm_server;
-    pub mod sse_server;
+    pub(crate) mod llm_server;
+    pub(crate) mod sse_server;
 }
 
 #[tokio::test]
@@ -131,14 +136,16 @@ async fn drop_after_first_text(model: &dyn ChatModel, request: ChatRequest) {
     while !matches!(stream.next().await, Some(Ok(AnswerDelta::Text(_)))) {}
 }
 
-/// What a server sends, and what comes of it: the texts, and the end as reason, model and confidence.
+/// A name, what the server sends, the texts that come of it, and the end.
+type Case<'a> = (&'a str, Vec<Step>, &'a [&'a str], Result<AnswerEnd, ChatError>);
+
 #[tokio::test]
 async fn openai_reads_what_servers_send() {
     let end = |reason: &str, model: &str, confidence| {
         Ok(AnswerEnd { finish_reason: reason.into(), model: model.into(), confidence })
     };
     let failed = |message: &str| Err(ChatError::Provider(message.into()));
-    let cases: Vec<(&str, Vec<Step>, &[&str], Result<AnswerEnd, ChatError>)> = vec![
+    let cases: Vec<Case> = vec![
         ("plain", vec![stream(PLAIN)], &["Hel", "lo"], end("stop", "m-1", None)),
         (
             "CRLF",
@@ -328,6 +335,44 @@ async fn openai_reads_what_servers_send() {
         assert_eq!(said, texts, "{name}");
         assert_eq!(result, expected, "{name}");
         assert_eq!(server.requests().len(), 1, "{name}: nothing is retried");
+    }
+}
+
+/// Everything that is logged in the worst of cases, at the finest level.
+#[tokio::test]
+async fn openai_keeps_key_prompt_and_answer_out_of_the_log() {
+    let lines = Arc::new(Mutex::new(Vec::new()));
+    let (writer, filter) = (Arc::clone(&lines), format!("trace,{LOG_DIRECTIVE}"));
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(move || LogLines(Arc::clone(&writer)))
+        .finish();
+    let _logging = tracing::subscriber::set_default(subscriber);
+    for steps in [
+        vec![stream(&[TEXT, "the secret answer"])],
+        vec![stream(&[TEXT, r#"{"error":"the secret answer"}"#])],
+        vec![response("500 Oops", "the secret answer")],
+        vec![response("400 Bad Request", r#"{"error":"the secret answer"}"#)],
+    ] {
+        let server = SseServer::start(steps).await;
+        assert!(collect(&openai(&server, |_| ())).await.1.is_err());
+    }
+    let log = String::from_utf8_lossy(&lines.lock().unwrap()).into_owned();
+    assert!(!log.is_empty(), "nothing was logged, so nothing was shown");
+    for secret in ["secret", "migration"] {
+        assert!(!log.contains(secret), "{secret} is in {log}");
+    }
+}
+
+struct LogLines(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for LogLines {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        std::io::Write::write(&mut *self.0.lock().unwrap(), bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
     }
 }
 

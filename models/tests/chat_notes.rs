@@ -1,5 +1,7 @@
 //! Notes over whole CVs: which lines are found for a question, and that nothing is said that no line says.
 
+#![allow(clippy::unwrap_used, reason = "a test says so by panicking")]
+
 use futures_util::{FutureExt, StreamExt};
 use models::chat::{AnswerDelta, ChatModel, ChatRequest, Notes, SourceLine};
 
@@ -30,6 +32,15 @@ fn says_so_when_the_cv_has_nothing() {
             "{question}"
         );
     }
+}
+
+#[test]
+fn says_so_when_the_cv_is_hardly_one() {
+    for question in ["Tell me about yourself.", "Why do you want to work here?", "What did you study?"] {
+        assert_eq!(answer("Ada", question, 300).0, "Your CV has nothing on this.", "{question}");
+    }
+    let word = "x".repeat(100_000);
+    assert_eq!(answer("Ada", &word, 300).0, "Your CV has nothing on this.");
 }
 
 #[test]
@@ -164,6 +175,14 @@ const ENGINEER_QUESTIONS: &[(&str, &[u32])] = &[
     ("So, tell me about yourself.", &[2, 7, 8, 12, 14, 22]),
     ("Can you walk me through your CV?", &[7, 12, 22]),
     ("Why should we hire you?", &[7, 12]),
+    (
+        "Hi Amara, thanks for joining us. To warm up, could you give us a quick overview of your background?",
+        &[2, 7, 12],
+    ),
+    ("Amara, how comfortable are you with React?", &[42]),
+    ("Tell me about a production incident you were responsible for.", &[17]),
+    ("Have you migrated a monolith to microservices?", &[14]),
+    ("Is your French good enough to work in Paris?", &[62]),
     ("What do you do in your current role?", &[12, 13, 14, 15, 16, 17]),
     ("And what did you do in your previous job?", &[22, 24, 25, 26]),
     ("What was your time at Harbour Logistics like?", &[22, 24, 25, 26]),
@@ -204,6 +223,8 @@ const ENGINEER_GAPS: &[(&str, &str)] = &[
     ("Have you used Haskell in production?", "Haskell"),
     ("What do you know about C++?", "C++"),
     ("What's your notice period?", "notice period"),
+    ("How do you deal with legacy code?", "legacy code"),
+    ("What is your experience with distributed systems?", "distributed systems"),
     ("What is your biggest weakness?", "weakness"),
     ("Do you have a driving licence?", "driving licence"),
     ("Are you willing to relocate to Singapore?", "Singapore"),

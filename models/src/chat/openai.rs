@@ -4,84 +4,29 @@
 //! watched in `exchange`. Not here: a retry (an interview cannot sit out a back-off; the caller learns the reason at
 //! once and may ask another model), prompts, and the reading of the environment.
 //!
-//! Logging: on an event that is not JSON, `async-openai` writes the event's text to the log target `async_openai`.
-//! The binary must keep that target off, as answers never appear in logs.
+//! Two habits of the library to know of: it logs the text of an event that is not JSON (see [`LOG_DIRECTIVE`]), and it
+//! queues decoded events without a bound of its own; the bound is that of one answer's bytes, in `exchange`.
 
+mod config;
 mod exchange;
+mod fault;
+
+pub use self::config::{OpenAiChatConfig, OpenAiConfigError};
 
 use std::{pin::pin, sync::Arc, time::Duration};
 
-use async_openai::{
-    Client,
-    config::{Config, OPENAI_API_BASE},
-    error::OpenAIError,
-};
+use async_openai::{Client, config::OPENAI_API_BASE};
 use async_stream::try_stream;
 use futures_util::{StreamExt, stream::BoxStream};
-use http::{HeaderMap, HeaderName, HeaderValue, header::AUTHORIZATION};
-use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 use tokio::time::{Instant, timeout_at};
 
-use self::exchange::{Exchange, server_message};
-use super::{AnswerDelta, AnswerEnd, ChatError, ChatMessage, ChatModel, ChatRequest, ChatRole};
+use self::{config::Endpoint, exchange::Exchange, fault::Faults};
+use super::{AnswerDelta, AnswerEnd, ChatError, ChatModel, ChatRequest, ChatRole};
 
-/// Where the model is, and how long to wait for it. `Debug` shows no secret.
-#[derive(Clone, Debug)]
-pub struct OpenAiChatConfig {
-    /// Base URL with the version, `http` or `https`; `/chat/completions` is appended. Default: OpenAI's own.
-    pub base_url: String,
-    /// Sent as bearer token; most local servers need none. Default: none.
-    pub api_key: Option<SecretString>,
-    /// The organisation that is billed (`OpenAI-Organization`). Default: none.
-    pub organisation: Option<String>,
-    /// The model, as the provider names it.
-    pub model: String,
-    /// Headers added to each request; they replace those of the same name. Default: none.
-    pub headers: Vec<(String, SecretString)>,
-    /// Ask for log-probabilities, from which the confidence comes. Some servers refuse the request then. Default: off.
-    pub logprobs: bool,
-    /// To reach the server: DNS, TCP and TLS, when no connection is open. Default: 3 s.
-    pub connect_timeout: Duration,
-    /// From the first poll of the stream to the first text, connecting included. Default: 10 s.
-    pub first_token_timeout: Duration,
-    /// From one event to the next once there was text. Default: 10 s.
-    pub between_tokens_timeout: Duration,
-}
-
-impl OpenAiChatConfig {
-    /// `model` at OpenAI's own address, with the defaults of each field.
-    pub fn new(model: impl Into<String>) -> Self {
-        Self {
-            base_url: OPENAI_API_BASE.into(),
-            api_key: None,
-            organisation: None,
-            model: model.into(),
-            headers: Vec::new(),
-            logprobs: false,
-            connect_timeout: Duration::from_secs(3),
-            first_token_timeout: Duration::from_secs(10),
-            between_tokens_timeout: Duration::from_secs(10),
-        }
-    }
-}
-
-/// Why a configuration is unusable. No message holds a secret.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum OpenAiConfigError {
-    /// Not an absolute `http` or `https` URL, or one with a query or credentials in it.
-    #[error("the base URL of the model provider is not a plain http(s) URL")]
-    BaseUrl,
-    /// The model has no name.
-    #[error("the model provider needs a model name")]
-    Model,
-    /// A key, organisation or extra header has characters that no HTTP header may have. Holds the header's name.
-    #[error("the header {0} of the model provider cannot be sent: it has characters a header may not have")]
-    Header(String),
-    /// No TLS: there is no crypto provider or no certificate store on this machine.
-    #[error("no HTTP client for the model provider: {0}")]
-    Client(String),
-}
+/// What a program that logs must add to its filter: `async-openai` writes events that it cannot read, and so answers,
+/// to its log target.
+pub const LOG_DIRECTIVE: &str = "async_openai=off";
 
 /// Answers from one model of one provider. Connections are kept open between answers.
 #[derive(Clone)]
@@ -155,11 +100,12 @@ impl ChatModel for OpenAiChat {
             }
 
             let mut answer = Answer::default();
+            let mut end_by = None;
             loop {
                 let now = Instant::now();
                 let (deadline, length) = match (&answer.finish_reason, answer.has_text) {
                     // The answer is whole. The stream's end is awaited only so that the connection can be used again.
-                    (Some(_), _) => (now + LAST_EVENT, LAST_EVENT),
+                    (Some(_), _) => (*end_by.get_or_insert(now + LAST_EVENT), LAST_EVENT),
                     (None, true) => (now + config.between_tokens_timeout, config.between_tokens_timeout),
                     (None, false) => (first_token_by, config.first_token_timeout),
                 };
@@ -238,136 +184,6 @@ impl Answer {
     }
 }
 
-/// Turns what went wrong into a [`ChatError`] that holds neither key nor prompt.
-struct Faults<'a> {
-    config: &'a OpenAiChatConfig,
-    exchange: &'a Exchange,
-    prompt: &'a [ChatMessage],
-}
-
-impl Faults<'_> {
-    /// Only the exchange's own words are passed on: the library's errors quote what was received.
-    fn explain(&self, error: OpenAIError) -> ChatError {
-        let error = match error {
-            OpenAIError::Boxed(error) => match error.downcast::<ChatError>() {
-                Ok(error) => *error,
-                Err(_) => ChatError::Provider("the HTTP client failed".into()),
-            },
-            OpenAIError::StreamError(_) => {
-                let fault = self.exchange.fault.get().cloned();
-                fault.unwrap_or_else(|| {
-                    ChatError::Provider("it sent something other than an event stream".into())
-                })
-            }
-            OpenAIError::JSONDeserialize(..) => {
-                ChatError::Provider("it sent an event that is not JSON".into())
-            }
-            _ => ChatError::Provider("the request could not be made".into()),
-        };
-        self.censored(error)
-    }
-
-    /// An error that a server reports after it had answered 200.
-    fn in_stream(&self, error: &Value) -> ChatError {
-        let message = server_message(&json!({ "error": error })).unwrap_or_else(|| "no reason given".into());
-        let limited = error["code"] == 429 || error["type"] == "rate_limit_error";
-        self.censored(match limited {
-            true => ChatError::RateLimited(message),
-            false => ChatError::Provider(message),
-        })
-    }
-
-    fn censored(&self, error: ChatError) -> ChatError {
-        match error {
-            ChatError::Unauthorised(message) => ChatError::Unauthorised(self.censor(message)),
-            ChatError::RateLimited(message) => ChatError::RateLimited(self.censor(message)),
-            ChatError::Provider(message) => ChatError::Provider(self.censor(message)),
-            ChatError::Timeout(ms) => ChatError::Timeout(ms),
-        }
-    }
-
-    /// Servers that check their input often quote it when they refuse it.
-    fn censor(&self, message: String) -> String {
-        let secrets = self.config.headers.iter().map(|(_, value)| value).chain(&self.config.api_key);
-        let mut secrets = secrets.map(ExposeSecret::expose_secret).filter(|secret| !secret.is_empty());
-        let shown: Vec<char> = message.chars().take(MESSAGE).collect();
-        let quotes = |window: &[char]| {
-            let window: String = window.iter().collect();
-            self.prompt.iter().any(|said| said.content.contains(&window))
-        };
-        if secrets.any(|secret| message.contains(secret)) || shown.windows(QUOTE).any(quotes) {
-            return "its message is withheld, as it quotes the request".into();
-        }
-        shown.into_iter().collect()
-    }
-}
-
-/// Base URL and headers, ready to send. The library's own configuration reads the environment and panics on odd keys.
-#[derive(Clone)]
-struct Endpoint {
-    base: String,
-    headers: HeaderMap,
-    is_loopback: bool,
-    no_key: SecretString,
-}
-
-impl Endpoint {
-    fn new(config: &OpenAiChatConfig) -> Result<Self, OpenAiConfigError> {
-        let url = reqwest::Url::parse(&config.base_url).map_err(|_| OpenAiConfigError::BaseUrl)?;
-        let plain = matches!(url.scheme(), "http" | "https")
-            && url.query().is_none()
-            && url.fragment().is_none()
-            && url.username().is_empty()
-            && url.password().is_none();
-        let host = url.host_str().filter(|_| plain).ok_or(OpenAiConfigError::BaseUrl)?;
-        let is_loopback = host == "localhost"
-            || host.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback());
-
-        let mut headers = HeaderMap::new();
-        let mut add = |name: &str, value: &str| {
-            let unusable = || OpenAiConfigError::Header(name.into());
-            let header = HeaderName::try_from(name).map_err(|_| unusable())?;
-            let mut value = HeaderValue::try_from(value).map_err(|_| unusable())?;
-            value.set_sensitive(true);
-            headers.insert(header, value);
-            Ok(())
-        };
-        if let Some(key) = &config.api_key {
-            add(AUTHORIZATION.as_str(), &format!("Bearer {}", key.expose_secret()))?;
-        }
-        if let Some(organisation) = &config.organisation {
-            add("openai-organization", organisation)?;
-        }
-        for (name, value) in &config.headers {
-            add(name, value.expose_secret())?;
-        }
-        let base = config.base_url.trim_end_matches('/').to_owned();
-        Ok(Self { base, headers, is_loopback, no_key: SecretString::default() })
-    }
-}
-
-impl Config for Endpoint {
-    fn headers(&self) -> HeaderMap {
-        self.headers.clone()
-    }
-
-    fn url(&self, path: &str) -> String {
-        format!("{}{path}", self.base)
-    }
-
-    fn query(&self) -> Vec<(&str, &str)> {
-        Vec::new()
-    }
-
-    fn api_base(&self) -> &str {
-        &self.base
-    }
-
-    fn api_key(&self) -> &SecretString {
-        &self.no_key
-    }
-}
-
 /// The JSON of the request.
 fn body(config: &OpenAiChatConfig, request: &ChatRequest) -> Value {
     let messages: Vec<Value> = request
@@ -397,9 +213,3 @@ fn body(config: &OpenAiChatConfig, request: &ChatRequest) -> Value {
 
 /// Wait for the end of a stream whose answer is already whole.
 const LAST_EVENT: Duration = Duration::from_millis(250);
-
-/// Characters of a server's message that are passed on.
-const MESSAGE: usize = 300;
-
-/// A message that shares this many characters in a row with the prompt is taken to quote it.
-const QUOTE: usize = 16;

@@ -12,7 +12,7 @@ use std::{
 };
 
 /// A running server; dropped, it is killed.
-pub struct LlmServer {
+pub(crate) struct LlmServer {
     child: Child,
     address: String,
 }
@@ -24,7 +24,7 @@ impl LlmServer {
     ///
     /// # Panics
     /// When Python, pip or a wheel is missing: such a machine cannot run this test, and is told what to install.
-    pub fn start() -> Option<Self> {
+    pub(crate) fn start() -> Option<Self> {
         if env::var("INTERVIEWAI_SKIP_LLM").is_ok_and(|skip| skip == "1") {
             eprintln!("SKIPPED: no real language model, as INTERVIEWAI_SKIP_LLM=1");
             return None;
@@ -49,12 +49,12 @@ impl LlmServer {
     }
 
     /// `http://127.0.0.1:PORT`.
-    pub fn address(&self) -> &str {
+    pub(crate) fn address(&self) -> &str {
         &self.address
     }
 
     /// What an OpenAI client takes as its base URL.
-    pub fn base_url(&self) -> String {
+    pub(crate) fn base_url(&self) -> String {
         format!("{}/v1", self.address)
     }
 }

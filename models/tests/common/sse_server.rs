@@ -15,7 +15,7 @@ use tokio::{
 
 /// One step of what the server does once it has read a request.
 #[derive(Clone)]
-pub enum Step {
+pub(crate) enum Step {
     /// Sends these bytes at once, as a packet of their own as far as the kernel plays along.
     Send(Vec<u8>),
     /// Waits for [`SseServer::go_on`].
@@ -25,7 +25,7 @@ pub enum Step {
 }
 
 /// Runs until dropped with its runtime.
-pub struct SseServer {
+pub(crate) struct SseServer {
     port: u16,
     requests: Arc<Mutex<Vec<String>>>,
     client_closed: Arc<Semaphore>,
@@ -34,7 +34,7 @@ pub struct SseServer {
 
 impl SseServer {
     /// Plays `steps` to every connection, one request each.
-    pub async fn start(steps: Vec<Step>) -> Self {
+    pub(crate) async fn start(steps: Vec<Step>) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let server = Self {
             port: listener.local_addr().unwrap().port(),
@@ -73,22 +73,22 @@ impl SseServer {
     }
 
     /// What an OpenAI client takes as its base URL.
-    pub fn base_url(&self) -> String {
+    pub(crate) fn base_url(&self) -> String {
         format!("http://127.0.0.1:{}/v1", self.port)
     }
 
     /// The requests so far, heads and bodies.
-    pub fn requests(&self) -> Vec<String> {
+    pub(crate) fn requests(&self) -> Vec<String> {
         self.requests.lock().unwrap().clone()
     }
 
     /// Ends one [`Step::Pause`].
-    pub fn go_on(&self) {
+    pub(crate) fn go_on(&self) {
         self.go_on.notify_one();
     }
 
     /// Waits until a client has closed its connection.
-    pub async fn client_closed(&self) {
+    pub(crate) async fn client_closed(&self) {
         let closed = tokio::time::timeout(Duration::from_secs(10), self.client_closed.acquire()).await;
         closed.expect("the client kept its connection open").unwrap().forget();
     }

@@ -122,6 +122,13 @@ impl Cv {
         cv
     }
 
+    /// The candidate's name: the first line, unless it is a heading.
+    pub(super) fn name(&self) -> Option<&str> {
+        let first =
+            self.passages.first().filter(|first| first.kind == Kind::Contact && first.lines.start == 0)?;
+        Some(self.line(first.lines.start))
+    }
+
     /// The words of a passage, without the mark of a list.
     pub(super) fn text(&self, passage: &Passage) -> String {
         let lines: Vec<&str> =
@@ -176,7 +183,7 @@ fn section_of(line: &str) -> Option<Section> {
     let is_heading = !words.is_empty()
         && words.iter().all(|word| known(word).is_some() || HEADING_FILLERS.contains(word))
         && !is_list_item(line);
-    let (_, section) = words.iter().find_map(|word| known(word)).filter(|_| is_heading)?;
+    let (_, section) = words.iter().find_map(known).filter(|_| is_heading)?;
     Some(*section)
 }
 
@@ -284,3 +291,113 @@ const HEADING_FILLERS: [&str; 17] = [
     "other",
     "details",
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Cv {
+        let lines =
+            text.lines().zip(1..).map(|(line, number)| SourceLine { number, text: line.trim().into() });
+        Cv::read(lines.filter(|line| !line.text.is_empty()).collect())
+    }
+
+    #[test]
+    fn headings_are_told_from_lines() {
+        let cases = [
+            ("EXPERIENCE", Some(Section::Experience)),
+            ("## Work history", Some(Section::Experience)),
+            ("Professional Experience:", Some(Section::Experience)),
+            ("About me", Some(Section::Summary)),
+            ("Key skills", Some(Section::Skills)),
+            ("Programming Languages", Some(Section::Skills)),
+            ("Languages", Some(Section::Languages)),
+            ("Education & Training", Some(Section::Education)),
+            ("Personal Projects", Some(Section::Projects)),
+            ("Publications", Some(Section::Other)),
+            ("Work experience with Rust", None),
+            ("• Training", None),
+            ("Languages: Rust, Go", None),
+            ("Head of Education, Leeds", None),
+            ("—", None),
+        ];
+        for (line, expected) in cases {
+            assert_eq!(section_of(line), expected, "{line}");
+        }
+    }
+
+    /// Each CV with its passages as `kind: text <- role`.
+    #[test]
+    fn lines_become_passages() {
+        let check = |cv: &str, expected: &[&str]| {
+            let cv = read(cv);
+            let shown: Vec<String> = cv
+                .passages
+                .iter()
+                .map(|passage| {
+                    let kind = match passage.kind {
+                        Kind::Contact => "contact".into(),
+                        Kind::Detail => "detail".into(),
+                        Kind::Role { until: ONGOING } => "role until now".into(),
+                        Kind::Role { until } => format!("role until {until}"),
+                    };
+                    let role = passage.role.map(|role| format!(" <- {}", cv.text(&cv.passages[role])));
+                    format!("{kind}: {}{}", cv.text(passage), role.unwrap_or_default())
+                })
+                .collect();
+            assert_eq!(shown, expected);
+        };
+        check("", &[]);
+        check(
+            "Ada Lovelace\nAnalyst\nada@example.org\n+44 (0)20 7946 0958",
+            &[
+                "contact: Ada Lovelace",
+                "detail: Analyst",
+                "contact: ada@example.org",
+                "contact: +44 (0)20 7946 0958",
+            ],
+        );
+        // Title and dates on one line, on two, and dates first.
+        check(
+            "Experience\nAnalyst, Engine Ltd, 1842 – 2001\n- Wrote\n  a program",
+            &[
+                "role until 2001: Analyst, Engine Ltd, 1842 – 2001",
+                "detail: Wrote a program <- Analyst, Engine Ltd, 1842 – 2001",
+            ],
+        );
+        check(
+            "Experience\nAnalyst\nMay 2001 - present\n• Wrote.\nClerk\n2000\nFiled.",
+            &[
+                "role until now: Analyst, May 2001 - present",
+                "detail: Wrote. <- Analyst, May 2001 - present",
+                "role until 2000: Clerk, 2000",
+                "detail: Filed. <- Clerk, 2000",
+            ],
+        );
+        check(
+            "Experience\n2001 to 2003\nAnalyst, Engine Ltd\n- Wrote in 2002",
+            &[
+                "role until 2003: 2001 to 2003, Analyst, Engine Ltd",
+                "detail: Wrote in 2002 <- 2001 to 2003, Analyst, Engine Ltd",
+            ],
+        );
+        // Years elsewhere make no role, and a heading ends one.
+        check(
+            "Experience\nClerk, 2000\nSkills\nExcel since 2001\nCertifications\nTyping, 1999",
+            &["role until 2000: Clerk, 2000", "detail: Excel since 2001", "detail: Typing, 1999"],
+        );
+    }
+
+    #[test]
+    fn jobs_come_most_recent_first() {
+        let cv = read("Experience\nA, 1999\nB, 2004 - now\nC, 2001 - 2004\nEducation\nD, 2020");
+        let jobs: Vec<String> = cv.jobs().into_iter().map(|job| cv.text(&cv.passages[job])).collect();
+        assert_eq!(jobs, ["B, 2004 - now", "C, 2001 - 2004", "A, 1999"]);
+    }
+
+    #[test]
+    fn a_citation_names_every_line() {
+        let cv = read("Ada\n\nSkills\n- Long\n  division");
+        assert_eq!((cv.cite(0..1), cv.cite(2..4)), ("[1]".into(), "[4] [5]".into()));
+    }
+}

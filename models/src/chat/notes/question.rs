@@ -60,7 +60,8 @@ impl Question {
             let stem = plain[index].split('\'').next().unwrap_or_default();
             let is_language = said == "Go" && !starts_sentence;
             let is_filler = FILLERS.split_whitespace().any(|filler| filler == stem) && !is_language;
-            if consumed.contains(&index) || is_filler || is_number(stem) {
+            let is_word = !is_number(stem) && stem.len() <= MAX_WORD;
+            if consumed.contains(&index) || is_filler || !is_word {
                 continue;
             }
             let own = stems.of(said);
@@ -117,6 +118,9 @@ fn is_name(word: &str, starts_sentence: bool) -> bool {
 
 /// Words read of a question; spoken ones have 10 to 40.
 const MAX_WORDS: usize = 120;
+
+/// Bytes of a word that is read; longer ones are not words.
+const MAX_WORD: usize = 60;
 
 /// Standard questions, by the words they are recognised by. The first that is found counts.
 const TOPICS: [(&str, Topic); 10] = [
@@ -184,18 +188,61 @@ const FILLERS: &str = "\
     every everybody everyone exactly example examples excited experience experienced experiences explain \
     face faced familiar favorite favourite feel find first five for friday full gave general get getting \
     give given go goes going gone good got gotten great greatest grew grow guess had hand handle handled \
-    handling happen happened hard hardest hello help here hi hope idea important instance interested \
+    handling happen happened hard hardest hello help here hey hi hope idea important instance interested \
     interesting interview involve involved involving job join joining keep kind kinds know knowledge large \
-    last learn learned learnt let lets level life like little long look looking lot made main major make \
-    making many may maybe mean meet met might moment much must name necessary need needed new next nice \
-    now ok okay one opportunity ours overcame overcome part particular particularly people person piece \
-    place play played please position possible practical practice previous previously problem process \
-    production professional project projects put question questions quick quickly quite really recent \
-    recently reduce reduced regarding related resolve resolved resolving resume right role roles run \
-    résumé said say second see several shall share short should show significant situation situations so \
-    solve solved solving somebody someone something sometimes somewhere sort specific specifically start \
-    started step still stuff successful sure take taken taking talk talking task tasks tell thank thanks \
-    thing things think three through tight time times today together took tough towards tried true try two \
-    type types understand understanding us use used using usually various walk want wanted way ways well \
-    went will within without wonderful wondering work worked working works world would yeah year years yes \
-    yet yourself";
+    largest last learn learned learnt let lets level life like little long look looking lot made main \
+    major make making many may maybe mean meet met might moment much must name necessary need needed new \
+    next nice now ok okay one opportunity ours overcame overcome overview part particular particularly \
+    people person piece place play played please position possible practical practice previous previously \
+    problem process production professional project projects put question questions quick quickly quite \
+    really recent recently reduce reduced regarding related resolve resolved resolving resume right role \
+    roles run résumé said say second see several shall share short should show significant situation \
+    situations so solve solved solving somebody someone something sometimes somewhere sort specific \
+    specifically start started step still stuff successful sure take taken taking talk talking task tasks \
+    tell thank thanks thing things think three through tight time times today together took tough towards \
+    tried true try two type types understand understanding us use used using usually various walk want \
+    wanted way ways welcome well went will within without wonderful wondering work worked working works \
+    world would yeah year years yes yet yourself";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each question with its topic and key words; names are marked by `!`.
+    #[test]
+    fn what_is_asked_remains() {
+        let stems = Stems::new();
+        let check = |text: &str, topic: Option<Topic>, expected: &[&str]| {
+            let question = Question::read(text, &stems);
+            let keywords: Vec<String> = question
+                .keywords
+                .iter()
+                .map(|keyword| format!("{}{}", keyword.word, if keyword.is_name { "!" } else { "" }))
+                .collect();
+            assert_eq!(question.topic, topic, "{text}");
+            assert_eq!(keywords, expected, "{text}");
+        };
+        let education = Some(Topic::Section(Section::Education));
+        check("", None, &[]);
+        check("So, tell me about yourself.", Some(Topic::Candidate), &[]);
+        check("Tell me about a time when you had to handle a conflict.", None, &["conflict"]);
+        check("What's your experience with Kafka, C++ and .NET?", None, &["Kafka!", "C++!", ".NET!"]);
+        check("Okay. Kafka? And how well do you know Go?", None, &["Kafka", "Go!"]);
+        check("Let’s go: what did you study at university?", education, &[]);
+        check("Did you study physics at university?", education, &["physics"]);
+        check(
+            "Which CI/CD tools — if any — did Acme's teams use?",
+            None,
+            &["CI!", "CD!", "tools", "Acme!", "teams"],
+        );
+        check("Have you led teams, and what team?", None, &["led", "teams"]);
+    }
+
+    #[test]
+    fn only_the_last_words_of_a_long_question_are_read() {
+        let question =
+            Question::read(&format!("Haskell? {} Rust?", "well ".repeat(MAX_WORDS)), &Stems::new());
+        let words: Vec<&str> = question.keywords.iter().map(|keyword| keyword.word.as_str()).collect();
+        assert_eq!(words, ["Rust"]);
+    }
+}

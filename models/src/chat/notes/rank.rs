@@ -43,7 +43,12 @@ pub(super) fn find(cv: &Cv, question: &Question, stems: &Stems) -> Found {
     let texts = candidates.iter().flat_map(|candidate| [&candidate.own, &candidate.context]);
     let known: HashSet<String> = texts.flat_map(|text| stems.of(text)).collect();
     let names = names(cv, stems);
-    let keywords = question.keywords.iter().cloned().map(|mut keyword| {
+    // The interviewer says the candidate's name, but does not ask about it.
+    let addressed: Vec<String> = cv.name().map(|name| stems.of(name)).unwrap_or_default();
+    let asked = |keyword: &&Keyword| {
+        keyword.stems.iter().any(|stem| known.contains(stem) || !addressed.contains(stem))
+    };
+    let keywords = question.keywords.iter().filter(asked).cloned().map(|mut keyword| {
         keyword.is_name |= keyword.stems.iter().any(|stem| names.contains(stem));
         keyword
     });

@@ -69,3 +69,31 @@ const THEMES: [&str; 18] = [
     "initiative introduced proposed founded improve improved improvement",
     "hire hiring recruit recruitment recruiting interviewed",
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_of_one_matter_meet() {
+        let stems = Stems::new();
+        let meet = |a: &str, b: &str| {
+            let (a, b) = (stems.of(a), stems.of(b));
+            let related = stems.related(&a);
+            b.iter().any(|stem| a.contains(stem) || related.contains(stem))
+        };
+        let cases = [
+            ("migrations", "Migrated", true),
+            ("leadership", "led", true),
+            ("conflict", "negotiated", true),
+            ("C++", "C++", true),
+            ("C++", "C#", false),
+            (".NET", "net", false),
+            ("résumé", "resume", true),
+            ("leadership", "latency", false),
+        ];
+        for (a, b, expected) in cases {
+            assert_eq!(meet(a, b), expected, "{a} and {b}");
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! What went wrong, told without key or prompt.
+//!
+//! Not here: HTTP status codes, which `exchange` reads.
+
+use async_openai::error::OpenAIError;
+use secrecy::ExposeSecret;
+use serde_json::{Value, json};
+
+use super::{
+    super::{ChatError, ChatMessage},
+    OpenAiChatConfig,
+    exchange::{Exchange, server_message},
+};
+
+/// Turns what went wrong into a [`ChatError`] that holds neither key nor prompt.
+pub(super) struct Faults<'a> {
+    pub(super) config: &'a OpenAiChatConfig,
+    pub(super) exchange: &'a Exchange,
+    pub(super) prompt: &'a [ChatMessage],
+}
+
+impl Faults<'_> {
+    /// Only the exchange's own words are passed on: the library's errors quote what was received.
+    pub(super) fn explain(&self, error: OpenAIError) -> ChatError {
+        let error = match error {
+            OpenAIError::Boxed(error) => match error.downcast::<ChatError>() {
+                Ok(error) => *error,
+                Err(_) => ChatError::Provider("the HTTP client failed".into()),
+            },
+            OpenAIError::StreamError(_) => {
+                let fault = self.exchange.fault.get().cloned();
+                fault.unwrap_or_else(|| {
+                    ChatError::Provider("it sent something other than an event stream".into())
+                })
+            }
+            OpenAIError::JSONDeserialize(..) => {
+                ChatError::Provider("it sent an event that is not JSON".into())
+            }
+            _ => ChatError::Provider("the request could not be made".into()),
+        };
+        self.censored(error)
+    }
+
+    /// An error that a server reports after it had answered 200.
+    pub(super) fn in_stream(&self, error: &Value) -> ChatError {
+        let message = server_message(&json!({ "error": error })).unwrap_or_else(|| "no reason given".into());
+        let limited = error["code"] == 429 || error["type"] == "rate_limit_error";
+        self.censored(match limited {
+            true => ChatError::RateLimited(message),
+            false => ChatError::Provider(message),
+        })
+    }
+
+    fn censored(&self, error: ChatError) -> ChatError {
+        match error {
+            ChatError::Unauthorised(message) => ChatError::Unauthorised(self.censor(message)),
+            ChatError::RateLimited(message) => ChatError::RateLimited(self.censor(message)),
+            ChatError::Provider(message) => ChatError::Provider(self.censor(message)),
+            ChatError::Timeout(ms) => ChatError::Timeout(ms),
+        }
+    }
+
+    /// Servers that check their input often quote it when they refuse it.
+    fn censor(&self, message: String) -> String {
+        let secrets = self.config.headers.iter().map(|(_, value)| value).chain(&self.config.api_key);
+        let mut secrets = secrets.map(ExposeSecret::expose_secret).filter(|secret| !secret.is_empty());
+        let shown: Vec<char> = message.chars().take(MESSAGE).collect();
+        let quotes = |window: &[char]| {
+            let window: String = window.iter().collect();
+            self.prompt.iter().any(|said| said.content.contains(&window))
+        };
+        if secrets.any(|secret| message.contains(secret)) || shown.windows(QUOTE).any(quotes) {
+            return "its message is withheld, as it quotes the request".into();
+        }
+        shown.into_iter().collect()
+    }
+}
+
+/// Characters of a server's message that are passed on.
+const MESSAGE: usize = 300;
+
+/// A message that shares this many characters in a row with the prompt is taken to quote it.
+const QUOTE: usize = 16;
