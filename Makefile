@@ -5,7 +5,8 @@
 .NOTPARALLEL:
 .PHONY: demo test build weights fmt fmt-check lint doc bench deps clean-cache help
 
-PROGRAM := $(or $(CARGO_TARGET_DIR),target)/release/interviewai
+TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
+PROGRAM := $(TARGET_DIR)/release/interviewai
 CACHE := $(or $(INTERVIEWAI_CACHE_DIR),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/interviewai)
 CARGO_FLAGS := --locked --release
 ifdef JOBS
@@ -45,9 +46,10 @@ doc: ## Documentation, warnings as errors
 	$(call step,documentation)
 	@RUSTDOCFLAGS='-D warnings' cargo doc $(CARGO_FLAGS) --workspace --no-deps
 
-bench: build weights ## Benches: tables on screen, JSON in target/
+bench: build weights ## Benches: tables on screen, JSON in target/bench-*.json
 	$(call step,benches)
-	@cargo bench --locked --profile release --package interviewai
+	@cargo bench --locked --profile release --bench ear -- --json $(TARGET_DIR)/bench-ear.json
+	@cargo bench --locked --profile release --bench speech -- --json $(TARGET_DIR)/bench-speech.json
 
 deps: ## Install system packages that are missing (apt)
 	$(call step,system packages)
