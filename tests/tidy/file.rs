@@ -56,7 +56,7 @@ impl File {
 
 fn without_comment(line: &str) -> String {
     // `//` after an odd number of quotes is part of a text, such as an address.
-    let comment = line.match_indices("//").find(|(at, _)| line[..*at].matches('"').count() % 2 == 0);
+    let comment = line.match_indices("//").find(|(at, _)| line[..*at].matches('"').count().is_multiple_of(2));
     comment.map_or(line, |(at, _)| &line[..at]).to_owned()
 }
 
