@@ -52,7 +52,7 @@ fn the_turns_of_the_sample_interview() {
     assert_eq!(turns(DETECTORS[1].1), SNAPSHOT_WEBRTC);
 }
 
-const SNAPSHOT_EARSHOT: [[u64; 4]; 2] = [[0, 0, 0, 0], [0, 0, 0, 0]];
+const SNAPSHOT_EARSHOT: [[u64; 4]; 2] = [[4_000, 8_800, 93_920, 101_920], [152_480, 157_280, 222_240, 230_240]];
 const SNAPSHOT_WEBRTC: [[u64; 4]; 2] = [[0, 0, 0, 0], [0, 0, 0, 0]];
 
 #[test]

@@ -9,7 +9,7 @@ use std::{
 use serde_json::Value;
 
 /// The program, without settings of the machine that runs the tests.
-pub fn interviewai() -> Command {
+pub(crate) fn interviewai() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_interviewai"));
     for (name, _) in std::env::vars() {
         let own = name.starts_with("INTERVIEWAI_") && name != "INTERVIEWAI_CACHE_DIR";
@@ -22,7 +22,7 @@ pub fn interviewai() -> Command {
 }
 
 /// Runs to the end; the output as text.
-pub fn run(command: &mut Command) -> (Output, String, String) {
+pub(crate) fn run(command: &mut Command) -> (Output, String, String) {
     let output = command.output().expect("the program starts");
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let (out, err) = (text(&output.stdout), text(&output.stderr));
@@ -30,16 +30,16 @@ pub fn run(command: &mut Command) -> (Output, String, String) {
 }
 
 /// A server on free ports, killed when dropped.
-pub struct Server {
+pub(crate) struct Server {
     child: Child,
-    pub ws: String,
-    pub http: String,
+    pub(crate) ws: String,
+    pub(crate) http: String,
     _folder: tempfile::TempDir,
 }
 
 impl Server {
     /// `interviewai serve` with these environment variables.
-    pub fn start(environment: &[(&str, &str)]) -> Self {
+    pub(crate) fn start(environment: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let ready = folder.path().join("ready.json");
         let child = interviewai()
@@ -61,7 +61,7 @@ impl Server {
     }
 
     /// The server's process.
-    pub fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
 
@@ -80,7 +80,7 @@ impl Server {
     }
 
     /// Streams `files` to this server as `interviewai stream --json` does.
-    pub fn stream(&self, arguments: &[&str], files: &[PathBuf]) -> Vec<Value> {
+    pub(crate) fn stream(&self, arguments: &[&str], files: &[PathBuf]) -> Vec<Value> {
         let mut command = interviewai();
         command.args(["stream", "--json", "--url", &self.ws]).args(arguments).args(files);
         let (output, out, err) = run(&mut command);
@@ -89,7 +89,7 @@ impl Server {
     }
 
     /// Sends SIGTERM and waits; the exit code.
-    pub fn terminate(mut self) -> Option<i32> {
+    pub(crate) fn terminate(mut self) -> Option<i32> {
         let sent = Command::new("kill").arg("-TERM").arg(self.pid().to_string()).status();
         assert!(sent.expect("kill is there").success());
         self.child.wait().expect("the server can be waited for").code()
@@ -105,7 +105,7 @@ impl Drop for Server {
 }
 
 /// The shared recordings, if they are on this machine; says so when they are not.
-pub fn speech_dir() -> Option<PathBuf> {
+pub(crate) fn speech_dir() -> Option<PathBuf> {
     let dir = std::env::var_os("INTERVIEWAI_SPEECH_DIR")
         .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/speech"), PathBuf::from);
     if dir.join("manifest.jsonl").is_file() {
@@ -116,7 +116,7 @@ pub fn speech_dir() -> Option<PathBuf> {
 }
 
 /// The entries of the manifest in `set`, with their files' paths.
-pub fn manifest(dir: &Path, set: &str) -> Vec<(PathBuf, Value)> {
+pub(crate) fn manifest(dir: &Path, set: &str) -> Vec<(PathBuf, Value)> {
     let text = std::fs::read_to_string(dir.join("manifest.jsonl")).expect("the manifest can be read");
     let entries = text.lines().map(|line| serde_json::from_str::<Value>(line).expect("each line is JSON"));
     entries
@@ -126,7 +126,7 @@ pub fn manifest(dir: &Path, set: &str) -> Vec<(PathBuf, Value)> {
 }
 
 /// The final texts of one file, joined.
-pub fn final_text(events: &[Value], file: &Path) -> String {
+pub(crate) fn final_text(events: &[Value], file: &Path) -> String {
     let name = file.display().to_string();
     let finals = events.iter().filter(|e| e["file"] == name && e["type"] == "transcription" && e["is_final"] == true);
     finals.filter_map(|event| event["text"].as_str()).collect::<Vec<_>>().join(" ")

@@ -25,7 +25,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 /// Anything louder than −40 dB is speech.
-pub struct Loudness;
+pub(crate) struct Loudness;
 
 impl VoiceActivityDetector for Loudness {
     fn classify(&mut self, frame: &[f32]) -> f32 {
@@ -37,17 +37,17 @@ impl VoiceActivityDetector for Loudness {
 }
 
 /// `ms` of something loud, as 16 kHz PCM.
-pub fn speech(ms: usize) -> Vec<u8> {
+pub(crate) fn speech(ms: usize) -> Vec<u8> {
     (0..ms * 16).flat_map(|n| if n % 8 < 4 { 8_000i16 } else { -8_000 }.to_le_bytes()).collect()
 }
 
 /// `ms` of nothing, as 16 kHz PCM.
-pub fn silence(ms: usize) -> Vec<u8> {
+pub(crate) fn silence(ms: usize) -> Vec<u8> {
     vec![0; ms * 32]
 }
 
 /// A text as a model would give it.
-pub fn transcript(text: &str) -> Transcript {
+pub(crate) fn transcript(text: &str) -> Transcript {
     let words = text.split_whitespace().zip(0u32..).map(|(word, n)| Word {
         text: word.to_owned(),
         start_ms: n * 100,
@@ -58,7 +58,7 @@ pub fn transcript(text: &str) -> Transcript {
 }
 
 /// A chat model that says each of `words`, 10 ms apart.
-pub fn chat(words: &[&str]) -> ScriptedChat {
+pub(crate) fn chat(words: &[&str]) -> ScriptedChat {
     let steps = words.iter().flat_map(|word| {
         [ScriptedDelta::Wait(Duration::from_millis(10)), ScriptedDelta::Text((*word).to_owned())]
     });
@@ -66,24 +66,24 @@ pub fn chat(words: &[&str]) -> ScriptedChat {
 }
 
 /// What a session is made of; change what a test is about.
-pub struct Setup {
-    pub limits: SessionLimits,
-    pub defaults: SessionConfig,
-    pub transcriber: Arc<dyn Transcriber>,
-    pub chat: Arc<dyn ChatModel>,
-    pub context: Arc<dyn ContextProvider>,
-    pub recorder: Arc<dyn SessionRecorder>,
+pub(crate) struct Setup {
+    pub(crate) limits: SessionLimits,
+    pub(crate) defaults: SessionConfig,
+    pub(crate) transcriber: Arc<dyn Transcriber>,
+    pub(crate) chat: Arc<dyn ChatModel>,
+    pub(crate) context: Arc<dyn ContextProvider>,
+    pub(crate) recorder: Arc<dyn SessionRecorder>,
 }
 
 impl Setup {
     /// Every turn is `text`, written down in 50 ms, and answered "One two."
-    pub fn hearing(text: &str) -> Self {
+    pub(crate) fn hearing(text: &str) -> Self {
         let transcript = transcript(text);
         Self::with(ScriptedTranscriber::new(move |_| (Duration::from_millis(50), Ok(transcript.clone()))))
     }
 
     /// As [`hearing`](Self::hearing), by another transcriber.
-    pub fn with(transcriber: ScriptedTranscriber) -> Self {
+    pub(crate) fn with(transcriber: ScriptedTranscriber) -> Self {
         let context = CandidateContext { cv: "Ada\nBuilt engines".to_owned(), ..CandidateContext::default() };
         Self {
             limits: SessionLimits::default(),
@@ -95,7 +95,7 @@ impl Setup {
         }
     }
 
-    pub fn engine(self) -> Arc<Engine> {
+    pub(crate) fn engine(self) -> Arc<Engine> {
         Arc::new(Engine {
             limits: self.limits,
             defaults: self.defaults,
@@ -111,12 +111,12 @@ impl Setup {
     }
 
     /// Opens a connection; nothing is sent yet.
-    pub fn connect(self) -> Conversation {
+    pub(crate) fn connect(self) -> Conversation {
         Conversation::new(self.engine())
     }
 
     /// Opens a session of one mixed channel of PCM.
-    pub async fn start(self) -> Conversation {
+    pub(crate) async fn start(self) -> Conversation {
         let mut conversation = self.connect();
         conversation.send(start_message()).await;
         conversation.wait_for(|message| matches!(message, ServerMessage::StreamStarted { .. })).await;
@@ -125,12 +125,12 @@ impl Setup {
 }
 
 /// `start_stream` for one mixed channel of 16 kHz PCM.
-pub fn start_message() -> ClientMessage {
+pub(crate) fn start_message() -> ClientMessage {
     start_with(|_| {})
 }
 
 /// [`start_message`], changed.
-pub fn start_with(change: impl FnOnce(&mut StartStream)) -> ClientMessage {
+pub(crate) fn start_with(change: impl FnOnce(&mut StartStream)) -> ClientMessage {
     let audio = AudioFormat::mono(Codec::PcmS16le, Some(16_000), Role::Mixed);
     let mut start = StartStream { session_id: Some("test".to_owned()), audio, config: None, resume: None };
     change(&mut start);
@@ -138,7 +138,7 @@ pub fn start_with(change: impl FnOnce(&mut StartStream)) -> ClientMessage {
 }
 
 /// `start_stream` for an interviewer and a candidate on numbered channels.
-pub fn two_voices() -> ClientMessage {
+pub(crate) fn two_voices() -> ClientMessage {
     start_with(|start| {
         start.audio.roles = vec![Role::Interviewer, Role::Candidate];
         start.audio.framing = Framing::Numbered;
@@ -146,23 +146,23 @@ pub fn two_voices() -> ClientMessage {
 }
 
 /// `update_config` from JSON.
-pub fn config(json: &str) -> ClientMessage {
+pub(crate) fn config(json: &str) -> ClientMessage {
     let config: ConfigUpdate = serde_json::from_str(json).expect("the test's config is of the protocol");
     ClientMessage::UpdateConfig { config }
 }
 
 /// One connection, from the client's side.
-pub struct Conversation {
-    pub client: MemoryClient,
-    pub sender: ClientSender,
-    pub stop: CancellationToken,
+pub(crate) struct Conversation {
+    pub(crate) client: MemoryClient,
+    pub(crate) sender: ClientSender,
+    pub(crate) stop: CancellationToken,
     /// Everything received so far.
-    pub events: Vec<ServerEvent>,
-    pub session: JoinHandle<()>,
+    pub(crate) events: Vec<ServerEvent>,
+    pub(crate) session: JoinHandle<()>,
 }
 
 impl Conversation {
-    pub fn new(engine: Arc<Engine>) -> Self {
+    pub(crate) fn new(engine: Arc<Engine>) -> Self {
         let (receive, transmit, client) = memory::pair();
         let stop = CancellationToken::new();
         let principal = Principal { user: "ada".to_owned() };
@@ -170,17 +170,17 @@ impl Conversation {
         Self { sender: client.sender(), client, stop, events: Vec::new(), session }
     }
 
-    pub async fn send(&self, message: ClientMessage) {
+    pub(crate) async fn send(&self, message: ClientMessage) {
         self.sender.send(&message).await.expect("the session is open");
     }
 
     /// Sends audio in pieces of 20 ms, in real time on the test's clock.
-    pub async fn say(&mut self, audio: &[u8]) {
+    pub(crate) async fn say(&mut self, audio: &[u8]) {
         self.say_at(audio, 20).await;
     }
 
     /// Sends audio in pieces of 20 ms, one every `every_ms`.
-    pub async fn say_at(&mut self, audio: &[u8], every_ms: u64) {
+    pub(crate) async fn say_at(&mut self, audio: &[u8], every_ms: u64) {
         for piece in audio.chunks(640) {
             tokio::time::sleep(Duration::from_millis(every_ms)).await;
             self.sender.audio(piece.to_vec()).await.expect("the session is open");
@@ -189,15 +189,18 @@ impl Conversation {
     }
 
     /// Takes in what has arrived.
-    pub fn take_in(&mut self) {
+    pub(crate) fn take_in(&mut self) {
         use futures_util::FutureExt as _;
         while let Some(Some(event)) = self.client.next().now_or_never() {
             self.events.push(event);
         }
     }
 
-    /// Reads until an event that `wanted` accepts, and returns it.
-    pub async fn wait_for(&mut self, wanted: impl Fn(&ServerMessage) -> bool) -> ServerMessage {
+    /// The first event that `wanted` accepts, read for if it has not come yet.
+    pub(crate) async fn wait_for(&mut self, wanted: impl Fn(&ServerMessage) -> bool) -> ServerMessage {
+        if let Some(event) = self.events.iter().find(|event| wanted(&event.message)) {
+            return event.message.clone();
+        }
         loop {
             let event = self.client.next().await.expect("the session ended before the event came");
             self.events.push(event.clone());
@@ -208,13 +211,13 @@ impl Conversation {
     }
 
     /// Says `end_stream` and reads to the end.
-    pub async fn finish(mut self) -> Ended {
+    pub(crate) async fn finish(mut self) -> Ended {
         self.send(ClientMessage::EndStream {}).await;
         self.read_to_end().await
     }
 
     /// Reads to the end.
-    pub async fn read_to_end(mut self) -> Ended {
+    pub(crate) async fn read_to_end(mut self) -> Ended {
         while let Some(event) = self.client.next().await {
             self.events.push(event);
         }
@@ -224,19 +227,19 @@ impl Conversation {
 }
 
 /// Everything a session sent, and how it was closed.
-pub struct Ended {
-    pub events: Vec<ServerEvent>,
-    pub code: Option<CloseCode>,
+pub(crate) struct Ended {
+    pub(crate) events: Vec<ServerEvent>,
+    pub(crate) code: Option<CloseCode>,
 }
 
 impl Ended {
     /// One line an event, acknowledgements left out; what a test is not about is left out too.
-    pub fn story(&self) -> Vec<String> {
+    pub(crate) fn story(&self) -> Vec<String> {
         self.events.iter().filter_map(|event| line(&event.message)).collect()
     }
 
     /// The finals' texts with their turns.
-    pub fn finals(&self) -> Vec<(u64, String)> {
+    pub(crate) fn finals(&self) -> Vec<(u64, String)> {
         let finals = self.events.iter().filter_map(|event| match &event.message {
             ServerMessage::Transcription(words) if words.is_final => Some((words.turn, words.text.clone())),
             _ => None,
@@ -246,7 +249,7 @@ impl Ended {
 }
 
 /// One event in one line.
-pub fn line(message: &ServerMessage) -> Option<String> {
+pub(crate) fn line(message: &ServerMessage) -> Option<String> {
     Some(match message {
         ServerMessage::StreamStarted { .. } => "stream_started".to_owned(),
         ServerMessage::SpeechStarted { turn, at_ms, .. } => format!("speech_started {turn} at {at_ms}"),
