@@ -327,9 +327,13 @@ async fn openai_reads_what_servers_send() {
     ];
     for (name, steps, texts, expected) in cases {
         let server = SseServer::start(steps).await;
-        let model = openai(&server, |config| {
-            config.first_token_timeout = Duration::from_millis(400);
-            config.between_tokens_timeout = Duration::from_millis(300);
+        // Short only where it is to be met: on a busy machine it would be met everywhere.
+        let model = openai(&server, |config| match expected {
+            Err(ChatError::Timeout(ms)) if texts.is_empty() => {
+                config.first_token_timeout = Duration::from_millis(ms)
+            }
+            Err(ChatError::Timeout(ms)) => config.between_tokens_timeout = Duration::from_millis(ms),
+            _ => {}
         });
         let (said, result) = collect(&model).await;
         assert_eq!(said, texts, "{name}");
