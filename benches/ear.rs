@@ -25,14 +25,22 @@ fn main() {
     table.row("decode pcm_s16le", chunks, || {
         let mut decoder = codecs::decoder_for(headerless(rate)).expect("the format is complete");
         for chunk in pcm.chunks(rate as usize / 50 * 2) {
-            decoder.decode(chunk, &mut |pcm| { black_box(pcm); }).expect("PCM always decodes");
+            decoder
+                .decode(chunk, &mut |pcm| {
+                    black_box(pcm);
+                })
+                .expect("PCM always decodes");
         }
     });
     table.row("decode flac", chunks, || {
         let format = StreamFormat { codec: Codec::Flac, sample_rate: None, channels: None };
         let mut decoder = codecs::decoder_for(format).expect("the format is complete");
         for chunk in sample.chunks(512) {
-            decoder.decode(chunk, &mut |pcm| { black_box(pcm); }).expect("the sample decodes");
+            decoder
+                .decode(chunk, &mut |pcm| {
+                    black_box(pcm);
+                })
+                .expect("the sample decodes");
         }
     });
     table.row("resample 48 kHz to 16 kHz", chunks_48k, || {
@@ -42,10 +50,14 @@ fn main() {
         let mut framer = Framer::new();
         for chunk in at_16k.chunks(320) {
             framer.push(chunk);
-            while let Some(frame) = framer.next_frame() { black_box(frame); }
+            while let Some(frame) = framer.next_frame() {
+                black_box(frame);
+            }
         }
     });
-    table.row("classify, webrtc", chunks, || classify(&mut WebRtcVad::new(WebRtcMode::VeryAggressive), &at_16k));
+    table.row("classify, webrtc", chunks, || {
+        classify(&mut WebRtcVad::new(WebRtcMode::VeryAggressive), &at_16k)
+    });
     table.row("classify, earshot", chunks, || classify(&mut EarshotVad::new(), &at_16k));
     table.row("endpoint", chunks, || {
         let mut endpointer = Endpointer::new(EndpointerConfig::default());
@@ -55,7 +67,8 @@ fn main() {
         }
     });
     table.row("whole ear, pcm 48 kHz, earshot", chunks_48k, || {
-        let bytes: Vec<u8> = at_48k.iter().flat_map(|sample| ((sample * 32_767.0) as i16).to_le_bytes()).collect();
+        let bytes: Vec<u8> =
+            at_48k.iter().flat_map(|sample| ((sample * 32_767.0) as i16).to_le_bytes()).collect();
         listen(48_000, &bytes);
     });
     table.row("whole ear, sample interview", chunks, || listen(rate, &pcm));
@@ -68,8 +81,8 @@ fn headerless(rate: u32) -> StreamFormat {
 
 fn listen(rate: u32, pcm: &[u8]) {
     let detectors: Vec<Box<dyn VoiceActivityDetector>> = vec![Box::new(EarshotVad::new())];
-    let mut listener =
-        Listener::new(headerless(rate), detectors, EndpointerConfig::default()).expect("the format is complete");
+    let mut listener = Listener::new(headerless(rate), detectors, EndpointerConfig::default())
+        .expect("the format is complete");
     let mut events = Vec::new();
     for chunk in pcm.chunks(rate as usize / 50 * 2) {
         listener.push(chunk, &mut events).expect("PCM is always heard");
@@ -111,7 +124,7 @@ fn synthetic(rate: u32, seconds: u32) -> Vec<f32> {
     let mut state = 1u32;
     let noise = (0..rate * seconds).map(|n| {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        let loud = if n / rate % 2 == 0 { 0.3 } else { 0.001 };
+        let loud = if (n / rate).is_multiple_of(2) { 0.3 } else { 0.001 };
         (state >> 8) as f32 / (1u32 << 23) as f32 * loud - loud
     });
     noise.collect()
@@ -141,7 +154,11 @@ impl Table {
         }
         let mut arguments = std::env::args().skip_while(|argument| argument != "--json").skip(1);
         if let Some(file) = arguments.next() {
-            let rows: Vec<_> = self.0.iter().map(|(name, ns)| serde_json::json!({ "stage": name, "ns_per_20_ms": ns })).collect();
+            let rows: Vec<_> = self
+                .0
+                .iter()
+                .map(|(name, ns)| serde_json::json!({ "stage": name, "ns_per_20_ms": ns }))
+                .collect();
             let json = serde_json::to_string_pretty(&rows).expect("a table is plain data");
             std::fs::write(&file, json).unwrap_or_else(|error| panic!("{file}: {error}"));
         }

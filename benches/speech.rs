@@ -11,7 +11,7 @@ use std::{
     time::Instant,
 };
 
-use models::speech::wer::{WordErrors, word_errors};
+use models::speech::wer::WordErrors;
 use serde_json::{Value, json};
 use server::{Server, final_text, manifest, speech_dir};
 
@@ -27,16 +27,18 @@ fn main() {
     println!("{} recordings of {}, load {}", entries.len(), options.set, load());
 
     let server = Server::start(&[("INTERVIEWAI_ANSWERS__MODE", "auto")]);
-    let mut errors = WordErrors::default();
+    let mut errors = Vec::new();
     let mut stages = Stages::default();
     let mut audio_s = 0.0;
     let (cpu_before, began) = (cpu_seconds(server.pid()), Instant::now());
     for (file, entry) in &entries {
         let events = server.stream(&["--silence", "1500"], std::slice::from_ref(file));
-        errors += word_errors(entry["text"].as_str().expect("filtered above"), &final_text(&events, file));
+        let reference = entry["text"].as_str().expect("filtered above");
+        errors.push(WordErrors::between(reference, &final_text(&events, file)));
         audio_s += entry["duration_s"].as_f64().expect("each entry has a duration");
         stages.add(&events, speech_end_ms(file));
     }
+    let errors: WordErrors = errors.into_iter().sum();
     let cpu = (cpu_seconds(server.pid()) - cpu_before) / audio_s;
     println!("\nword error rate            {:>8.2} %", errors.rate() * 100.0);
     println!("CPU s / audio s            {cpu:>8.3}");
@@ -91,7 +93,8 @@ struct Stages {
 impl Stages {
     fn add(&mut self, events: &[Value], speech_end_ms: f64) {
         let received = |event: &Value| event["received_ms"].as_f64().unwrap_or_default() + CHUNK_MS;
-        let last = |wanted: &dyn Fn(&Value) -> bool| events.iter().rev().find(|event| wanted(event)).map(received);
+        let last =
+            |wanted: &dyn Fn(&Value) -> bool| events.iter().rev().find(|event| wanted(event)).map(received);
         let decided = last(&|event| event["type"] == "speech_ended");
         let text = last(&|event| event["type"] == "transcription" && event["is_final"] == true);
         let first = |wanted: &dyn Fn(&Value) -> bool| events.iter().find(|event| wanted(event));

@@ -6,7 +6,10 @@ use clap::{Args, Parser, Subcommand};
 
 /// Hears a live interview, writes it down as it is spoken, and streams an answer built on the CV.
 #[derive(Debug, Parser)]
-#[command(version, after_help = "Settings: TOML by --config, or INTERVIEWAI_SECTION__FIELD in the environment; see README.md.")]
+#[command(
+    version,
+    after_help = "Settings: TOML by --config, or INTERVIEWAI_SECTION__FIELD in the environment; see README.md."
+)]
 pub(crate) struct Cli {
     /// Settings in TOML; the environment goes over them
     #[arg(long, global = true, value_name = "FILE")]

@@ -157,7 +157,9 @@ impl Servers {
 async fn bind(name: &str, address: SocketAddr) -> Result<TcpListener, Error> {
     TcpListener::bind(address).await.map_err(|error| {
         let advice = match error.kind() {
-            std::io::ErrorKind::AddrInUse => format!("stop what uses it, or set {name} (0 takes any free port)"),
+            std::io::ErrorKind::AddrInUse => {
+                format!("stop what uses it, or set {name} (0 takes any free port)")
+            }
             std::io::ErrorKind::PermissionDenied => format!("ports below 1024 need privileges; set {name}"),
             _ => format!("check {name} and its host"),
         };

@@ -56,7 +56,9 @@ fn restart_with_sleeping_threads() -> std::io::Error {
     let mut arguments = std::env::args_os();
     let name = arguments.next().unwrap_or_default();
     match std::env::current_exe() {
-        Ok(program) => Command::new(program).arg0(name).args(arguments).env(OMP_WAIT_POLICY, "passive").exec(),
+        Ok(program) => {
+            Command::new(program).arg0(name).args(arguments).env(OMP_WAIT_POLICY, "passive").exec()
+        }
         Err(error) => error,
     }
 }

@@ -25,8 +25,12 @@ impl Playback<'_> {
     /// The server could not be reached, the connection broke, or the session did not end with 1000.
     pub(crate) async fn run(&self, mut on_event: impl FnMut(Duration, ServerEvent)) -> Result<(), Error> {
         let (mut sender, mut events) = connect(self.server).await?;
-        let start =
-            StartStream { session_id: None, audio: self.recording.format.clone(), config: self.config.clone(), resume: None };
+        let start = StartStream {
+            session_id: None,
+            audio: self.recording.format.clone(),
+            config: self.config.clone(),
+            resume: None,
+        };
         sender.start(start).await?;
         let mut pacer = Pacer::new(self.speed)?;
         let (started, mut first_sent) = tokio::sync::watch::channel(None);
@@ -54,7 +58,10 @@ impl Playback<'_> {
         }
         match (events.closed().and_then(Closed::meaning), sent) {
             (Some(CloseCode::Done), Ok(())) => Ok(()),
-            (Some(code), _) => Err(format!("the session was closed with {}; the error event says why", u16::from(code)).into()),
+            (Some(code), _) => {
+                Err(format!("the session was closed with {}; the error event says why", u16::from(code))
+                    .into())
+            }
             (None, Err(error)) => Err(error.into()),
             (None, Ok(())) => Err("the connection was lost before the session had ended".into()),
         }
@@ -64,6 +71,9 @@ impl Playback<'_> {
 /// A server that cannot be reached will not be reached for the next file either.
 pub(crate) fn is_unreachable(error: &Error) -> bool {
     error.downcast_ref::<ClientError>().is_some_and(|error| {
-        matches!(error, ClientError::Refused { .. } | ClientError::Unreachable { .. } | ClientError::Rejected { .. })
+        matches!(
+            error,
+            ClientError::Refused { .. } | ClientError::Unreachable { .. } | ClientError::Rejected { .. }
+        )
     })
 }

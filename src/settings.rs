@@ -145,7 +145,8 @@ impl Settings {
 
     fn read(reader: &mut Reader) -> Option<Self> {
         let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
-        let audio_address = SocketAddr::new(reader.get("audio.host", loopback), reader.get("audio.port", 8081));
+        let audio_address =
+            SocketAddr::new(reader.get("audio.host", loopback), reader.get("audio.port", 8081));
         let api_address = SocketAddr::new(reader.get("api.host", loopback), reader.get("api.port", 8080));
         let allowed_origins = reader.get("audio.allowed_origins", Vec::new());
         let auth = reader.auth(&[("audio.host", audio_address), ("api.host", api_address)]);
@@ -163,8 +164,10 @@ impl Settings {
                 reader.problem(format!("{name}: use 1 to 64, or leave it out"));
             }
         }
-        let candidate =
-            Candidate { cv_file: reader.optional("candidate.cv_file"), job_file: reader.optional("candidate.job_file") };
+        let candidate = Candidate {
+            cv_file: reader.optional("candidate.cv_file"),
+            job_file: reader.optional("candidate.job_file"),
+        };
         let session = reader.session();
         Some(Self {
             audio_address,
@@ -210,14 +213,18 @@ impl Reader {
                 Err(error) => problems.push(format!("{}: {error}", file.display())),
             }
         }
-        let find = |wanted: &str| environment.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.clone());
+        let find = |wanted: &str| {
+            environment.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.clone())
+        };
         for (name, key) in SHORT_FORMS {
             if let Some(value) = find(name) {
                 figment = figment.merge(Serialized::default(key, value));
             }
         }
         for (name, value) in environment {
-            let Some((section, field)) = name.strip_prefix("INTERVIEWAI_").and_then(|rest| rest.split_once("__")) else {
+            let Some((section, field)) =
+                name.strip_prefix("INTERVIEWAI_").and_then(|rest| rest.split_once("__"))
+            else {
                 continue;
             };
             let key = format!("{}.{}", section.to_lowercase(), field.to_lowercase());
@@ -225,7 +232,13 @@ impl Reader {
             let value: Value = value.parse().unwrap_or_else(|never: std::convert::Infallible| match never {});
             figment = figment.merge(Serialized::default(&key, value));
         }
-        Self { figment, known: BTreeSet::new(), problems, home: find("HOME"), xdg_cache: find("XDG_CACHE_HOME") }
+        Self {
+            figment,
+            known: BTreeSet::new(),
+            problems,
+            home: find("HOME"),
+            xdg_cache: find("XDG_CACHE_HOME"),
+        }
     }
 
     fn problem(&mut self, problem: impl Into<String>) {
@@ -291,7 +304,8 @@ impl Reader {
             model: self.get("answers.model", default.model),
             logprobs: self.get("answers.logprobs", default.logprobs),
             first_token_timeout: self.seconds("answers.first_token_timeout_s", default.first_token_timeout),
-            between_tokens_timeout: self.seconds("answers.between_tokens_timeout_s", default.between_tokens_timeout),
+            between_tokens_timeout: self
+                .seconds("answers.between_tokens_timeout_s", default.between_tokens_timeout),
             ..OpenAiChatConfig::new("")
         };
         let provider = self.get("answers.provider", "auto".to_owned());
@@ -391,8 +405,13 @@ impl Reader {
                 }
                 found.retain(|key| !self.known.contains(key.as_str()));
                 for key in found {
-                    let close: Vec<_> = self.known.iter().filter(|known| similar(known, &key)).copied().collect();
-                    let hint = if close.is_empty() { String::new() } else { format!("; is it {}?", close.join(" or ")) };
+                    let close: Vec<_> =
+                        self.known.iter().filter(|known| similar(known, &key)).copied().collect();
+                    let hint = if close.is_empty() {
+                        String::new()
+                    } else {
+                        format!("; is it {}?", close.join(" or "))
+                    };
                     self.problem(format!("{key} is not a setting{hint}"));
                 }
             }
@@ -450,7 +469,8 @@ mod tests {
     #[test]
     fn the_environment_goes_over_the_file() {
         let toml = "[audio]\nport = 1\n[turns]\nmin_silence_ms = 700\n";
-        let settings = load(toml, &[("INTERVIEWAI_AUDIO__PORT", "0"), ("INTERVIEWAI_CACHE_DIR", "/x")]).unwrap();
+        let settings =
+            load(toml, &[("INTERVIEWAI_AUDIO__PORT", "0"), ("INTERVIEWAI_CACHE_DIR", "/x")]).unwrap();
         assert_eq!((settings.audio_address.port(), settings.session.turns.min_silence_ms), (0, 700));
         assert_eq!(settings.cache_dir, Path::new("/x"));
     }
@@ -458,7 +478,9 @@ mod tests {
     #[test]
     fn a_provider_is_used_when_one_is_configured() {
         let settings = load("", &[("OPENAI_BASE_URL", "http://127.0.0.1:1/v1")]).unwrap();
-        assert!(matches!(settings.answers, Answers::OpenAi(config) if config.base_url == "http://127.0.0.1:1/v1"));
+        assert!(
+            matches!(settings.answers, Answers::OpenAi(config) if config.base_url == "http://127.0.0.1:1/v1")
+        );
         assert!(matches!(load("", &[("OPENAI_API_KEY", "sk-x")]).unwrap().answers, Answers::OpenAi(_)));
         let notes = load("[answers]\nprovider = \"notes\"", &[("OPENAI_API_KEY", "sk-x")]).unwrap();
         assert!(matches!(notes.answers, Answers::Notes));
@@ -467,8 +489,16 @@ mod tests {
     #[test]
     fn every_problem_is_listed() {
         let toml = "speed = 3\n[audio]\nport = 99999\nhost = \"0.0.0.0\"\n[turns]\nmin_silence = 5\n[speech]\nweights = \"huge\"\n";
-        let error = load(toml, &[("INTERVIEWAI_ANSWERS__MODE", "sometimes"), ("INTERVIEWAI_AUTH", "off")]).unwrap_err();
-        let named = ["speed is not", "audio.port", "auth.mode is off", "turns.min_silence is not", "speech.weights", "answers.mode"];
+        let error = load(toml, &[("INTERVIEWAI_ANSWERS__MODE", "sometimes"), ("INTERVIEWAI_AUTH", "off")])
+            .unwrap_err();
+        let named = [
+            "speed is not",
+            "audio.port",
+            "auth.mode is off",
+            "turns.min_silence is not",
+            "speech.weights",
+            "answers.mode",
+        ];
         for name in named {
             assert!(error.contains(name), "{name} is missing in: {error}");
         }
@@ -478,7 +508,8 @@ mod tests {
     #[test]
     fn secrets_stay_out_of_debug_output() {
         let token = "0123456789abcdef0123456789abcdef";
-        let settings = load("", &[("OPENAI_API_KEY", "sk-secret"), ("INTERVIEWAI_AUTH__TOKEN", token)]).unwrap();
+        let settings =
+            load("", &[("OPENAI_API_KEY", "sk-secret"), ("INTERVIEWAI_AUTH__TOKEN", token)]).unwrap();
         let shown = format!("{settings:?}");
         assert!(!shown.contains("sk-secret") && !shown.contains(token), "{shown}");
     }

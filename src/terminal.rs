@@ -39,7 +39,7 @@ impl Screen {
             ServerMessage::AnswerStarted { answer_id, .. } if self.answer.is_none() => {
                 self.answer = Some(*answer_id);
                 self.clear()?;
-                write!(self.term, "\n")
+                writeln!(self.term)
             }
             ServerMessage::AnswerDelta { answer_id, text, .. } if self.answer == Some(*answer_id) => {
                 self.shown.insert(*answer_id);
@@ -55,7 +55,8 @@ impl Screen {
                     self.line(&style(&answer.content).cyan().to_string())?;
                 }
                 if !answer.sources.is_empty() {
-                    let lines: Vec<_> = answer.sources.iter().map(|source| source.cv_line.to_string()).collect();
+                    let lines: Vec<_> =
+                        answer.sources.iter().map(|source| source.cv_line.to_string()).collect();
                     self.line(&format!("built on CV lines {}", lines.join(", ")))?;
                 }
                 self.receipt(&answer.model, answer.timings)
@@ -63,12 +64,16 @@ impl Screen {
             ServerMessage::AnswerCancelled { answer_id, reason } => {
                 if self.answer == Some(*answer_id) {
                     self.answer = None;
-                    write!(self.term, "\n")?;
+                    writeln!(self.term)?;
                 }
                 self.line(&format!("answer {answer_id} cancelled: {reason:?}"))
             }
-            ServerMessage::Warning { message, .. } => self.line(&format!("{} {message}", style("warning:").yellow())),
-            ServerMessage::Error { message, .. } => self.line(&format!("{} {message}", style("error:").red())),
+            ServerMessage::Warning { message, .. } => {
+                self.line(&format!("{} {message}", style("warning:").yellow()))
+            }
+            ServerMessage::Error { message, .. } => {
+                self.line(&format!("{} {message}", style("error:").red()))
+            }
             _ => Ok(()),
         }
     }
@@ -94,14 +99,15 @@ impl Screen {
     fn line(&mut self, text: &str) -> io::Result<()> {
         self.clear()?;
         if self.answer.is_some() {
-            write!(self.term, "\n")?;
+            writeln!(self.term)?;
         }
         self.term.write_line(text)
     }
 
     /// Where the time went, stage by stage.
     fn receipt(&mut self, model: &str, timings: Timings) -> io::Result<()> {
-        let Timings { endpoint, transcript, request, first_token, last_token, total_to_first_token } = timings;
+        let Timings { endpoint, transcript, request, first_token, last_token, total_to_first_token } =
+            timings;
         let rows = [
             ("end of speech → turn decided", endpoint),
             ("→ final text", transcript),

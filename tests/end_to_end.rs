@@ -5,7 +5,7 @@ mod server;
 
 use std::path::{Path, PathBuf};
 
-use models::speech::wer::{WordErrors, word_errors};
+use models::speech::wer::WordErrors;
 use serde_json::Value;
 use server::{Server, final_text, interviewai, manifest, run, speech_dir};
 
@@ -25,8 +25,8 @@ fn of_type<'a>(events: &'a [Value], kind: &str) -> Vec<&'a Value> {
 fn the_sample_interview_is_written_down_and_answered_in_real_time() {
     let server = Server::start(&[]);
     let events = server.stream(&["--silence", "1500"], &[sample()]);
-    let errors = word_errors(&expected_sample(), &final_text(&events, &sample()));
-    assert_eq!(errors.errors(), 0, "{errors:?}: {}", final_text(&events, &sample()));
+    let errors = WordErrors::between(&expected_sample(), &final_text(&events, &sample()));
+    assert_eq!(errors.errors, 0, "{errors:?}: {}", final_text(&events, &sample()));
 
     let answers = of_type(&events, "answer");
     assert_eq!(answers.len(), 2, "one answer a question");
@@ -44,7 +44,10 @@ fn the_sample_interview_is_written_down_and_answered_in_real_time() {
             .collect();
         assert_eq!(text, answer["content"].as_str().unwrap(), "the deltas are the answer");
     }
-    assert!(of_type(&events, "transcription").iter().any(|event| event["is_final"] == false), "interim text came");
+    assert!(
+        of_type(&events, "transcription").iter().any(|event| event["is_final"] == false),
+        "interim text came"
+    );
     let numbers: Vec<_> = events.iter().map(|event| event["event"].as_u64().unwrap()).collect();
     assert_eq!(numbers, (1..=numbers.len() as u64).collect::<Vec<_>>());
     assert_eq!(events.last().unwrap()["type"], "stream_ended");
@@ -57,7 +60,7 @@ fn the_same_words_at_any_speed_and_from_the_file_s_own_bytes() {
     for arguments in [&["--speed", "50"][..], &["--speed", "0", "--original"]] {
         let events = server.stream(arguments, &[sample()]);
         let text = final_text(&events, &sample());
-        assert_eq!(word_errors(&expected_sample(), &text).errors(), 0, "{arguments:?}: {text}");
+        assert_eq!(WordErrors::between(&expected_sample(), &text).errors, 0, "{arguments:?}: {text}");
     }
 }
 
@@ -65,7 +68,13 @@ fn the_same_words_at_any_speed_and_from_the_file_s_own_bytes() {
 fn the_demo_shows_transcript_answer_and_receipt() {
     let (output, out, err) = run(interviewai().args(["demo", "--fast"]));
     assert!(output.status.success(), "{err}");
-    for expected in ["reduced the latency of a production system", "notes", "900 ms to 140 ms", "latency receipt", "end of speech"] {
+    for expected in [
+        "reduced the latency of a production system",
+        "notes",
+        "900 ms to 140 ms",
+        "latency receipt",
+        "end of speech",
+    ] {
         assert!(out.contains(expected), "{expected:?} is missing in:\n{out}");
     }
 }
@@ -76,7 +85,11 @@ fn transcribe_writes_files_down_without_a_server() {
     assert!(output.status.success(), "{err}");
     let written: Value = serde_json::from_str(out.trim()).unwrap();
     assert_eq!(written["file"], "samples/interview.flac");
-    assert_eq!(word_errors(&expected_sample(), written["text"].as_str().unwrap()).errors(), 0, "{written}");
+    assert_eq!(
+        WordErrors::between(&expected_sample(), written["text"].as_str().unwrap()).errors,
+        0,
+        "{written}"
+    );
     assert_eq!(written["turns"].as_array().unwrap().len(), 2);
 
     let (output, _, err) = run(interviewai().args(["transcribe", "Makefile", "no-such-file.wav"]));
@@ -122,14 +135,21 @@ fn models_are_listed_and_unknown_ones_named() {
 
 #[test]
 fn the_doctor_says_what_to_do() {
-    let (output, out, _) = run(interviewai().arg("doctor").env("INTERVIEWAI_SPEECH__WEIGHTS", "tiny.en").env("INTERVIEWAI_CACHE_DIR", "/nowhere"));
+    let (output, out, _) = run(interviewai()
+        .arg("doctor")
+        .env("INTERVIEWAI_SPEECH__WEIGHTS", "tiny.en")
+        .env("INTERVIEWAI_CACHE_DIR", "/nowhere"));
     assert_eq!(output.status.code(), Some(1), "{out}");
-    assert!(out.contains("interviewai models fetch tiny.en") && out.contains("INTERVIEWAI_CACHE_DIR"), "{out}");
+    assert!(
+        out.contains("interviewai models fetch tiny.en") && out.contains("INTERVIEWAI_CACHE_DIR"),
+        "{out}"
+    );
 }
 
 #[test]
 fn a_server_that_is_not_there_is_explained() {
-    let (output, _, err) = run(interviewai().args(["stream", "--url", "ws://127.0.0.1:9/audio", "samples/interview.flac"]));
+    let (output, _, err) =
+        run(interviewai().args(["stream", "--url", "ws://127.0.0.1:9/audio", "samples/interview.flac"]));
     assert!(!output.status.success() && err.contains("interviewai serve"), "{err}");
 }
 
@@ -140,14 +160,19 @@ fn twenty_librispeech_utterances() {
     let files: Vec<PathBuf> = entries.iter().map(|(file, _)| file.clone()).collect();
     let server = Server::start(&[]);
     let events = server.stream(&["--speed", "0"], &files);
-    let mut total = WordErrors::default();
+    let mut total = Vec::new();
     for (file, entry) in &entries {
         let reference = entry["text"].as_str().unwrap();
         let text = final_text(&events, file);
-        let errors = word_errors(reference, &text);
-        println!("{:>5.1} %  {}", errors.rate() * 100.0, Path::new(entry["file"].as_str().unwrap()).display());
-        total += errors;
+        let errors = WordErrors::between(reference, &text);
+        println!(
+            "{:>5.1} %  {}",
+            errors.rate() * 100.0,
+            Path::new(entry["file"].as_str().unwrap()).display()
+        );
+        total.push(errors);
     }
+    let total: WordErrors = total.into_iter().sum();
     println!("WER over {} LibriSpeech utterances: {:.2} %", entries.len(), total.rate() * 100.0);
     assert!(total.rate() <= 0.15, "WER {:.1} %", total.rate() * 100.0);
 }
@@ -159,7 +184,8 @@ fn sounds_that_are_no_speech_give_no_transcript() {
     assert!(files.len() >= 10, "{} recordings", files.len());
     let server = Server::start(&[]);
     let events = server.stream(&["--speed", "0", "--silence", "1000"], &files);
-    let invented: Vec<_> = of_type(&events, "transcription").iter().map(|e| (e["file"].clone(), e["text"].clone())).collect();
+    let invented: Vec<_> =
+        of_type(&events, "transcription").iter().map(|e| (e["file"].clone(), e["text"].clone())).collect();
     assert!(invented.is_empty(), "{invented:?}");
     println!("{} recordings without speech gave no transcript", files.len());
 }

@@ -46,7 +46,11 @@ async fn a_question_is_written_down_and_answered() {
     );
     assert_eq!(ended.code, Some(CloseCode::Done));
     let numbers: Vec<_> = ended.events.iter().map(|event| event.event).collect();
-    assert_eq!(numbers, (1..=numbers.len() as u64).collect::<Vec<_>>(), "events count up from 1 without gaps");
+    assert_eq!(
+        numbers,
+        (1..=numbers.len() as u64).collect::<Vec<_>>(),
+        "events count up from 1 without gaps"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -143,7 +147,8 @@ async fn a_slow_transcriber_is_asked_for_one_interim_at_a_time() {
 
 #[tokio::test(start_paused = true)]
 async fn a_file_gives_the_same_events_at_any_speed() {
-    let audio = [silence(300), speech(1_700), silence(900), speech(800), silence(1_400), speech(400)].concat();
+    let audio =
+        [silence(300), speech(1_700), silence(900), speech(800), silence(1_400), speech(400)].concat();
     let mut stories = Vec::new();
     for every_ms in [20, 1, 0] {
         let mut conversation = Setup::hearing(QUESTION).start().await;
@@ -310,7 +315,9 @@ async fn what_cannot_be_opened_is_refused_with_a_reason() {
         conversation.sender.frame(first).await.unwrap();
         let ended = conversation.read_to_end().await;
         let [event] = &ended.events[..] else { panic!("{:?}", ended.events) };
-        let ServerMessage::Error { code: said, message, fatal: true, .. } = &event.message else { panic!("{event:?}") };
+        let ServerMessage::Error { code: said, message, fatal: true, .. } = &event.message else {
+            panic!("{event:?}")
+        };
         assert!((*said, ended.code) == (code, Some(code)) && message.contains(reason), "{message}");
     }
     let control = |message: ClientMessage| Frame::Control(serde_json::to_vec(&message).unwrap().into());
@@ -321,7 +328,8 @@ async fn what_cannot_be_opened_is_refused_with_a_reason() {
     check(control(opus), CloseCode::Undecodable, "webm").await;
     let rate = start_with(|start| start.audio.sample_rate = None);
     check(control(rate), CloseCode::Malformed, "sample_rate").await;
-    let resume = start_with(|start| start.resume = Some(protocol::Resume { token: "x".into(), last_event: 0 }));
+    let resume =
+        start_with(|start| start.resume = Some(protocol::Resume { token: "x".into(), last_event: 0 }));
     check(control(resume), CloseCode::Malformed, "resum").await;
     let roles = start_with(|start| start.audio.roles = vec![Role::Interviewer, Role::Candidate]);
     check(control(roles), CloseCode::Malformed, "framing numbered").await;
@@ -339,7 +347,9 @@ async fn a_full_server_refuses_at_once() {
     tokio::time::sleep(ms(1)).await;
     let ended = Conversation::new(Arc::clone(&engine)).read_to_end().await;
     assert_eq!(ended.code, Some(CloseCode::Overloaded));
-    let ServerMessage::Error { retry_after_ms, .. } = &ended.events[0].message else { panic!("{:?}", ended.events) };
+    let ServerMessage::Error { retry_after_ms, .. } = &ended.events[0].message else {
+        panic!("{:?}", ended.events)
+    };
     assert!(retry_after_ms.is_some());
     first.finish().await;
     let third = Conversation::new(engine);
@@ -386,7 +396,8 @@ async fn numbered_chunks_that_repeat_are_ignored_and_gaps_are_told() {
     conversation.sender.audio(numbered(7, 0, &second)).await.unwrap();
     conversation.sender.audio(vec![1, 0]).await.unwrap();
     let ended = conversation.finish().await;
-    let told: Vec<_> = ended.story().into_iter().filter(|l| l.starts_with("warn") || l.starts_with("err")).collect();
+    let told: Vec<_> =
+        ended.story().into_iter().filter(|l| l.starts_with("warn") || l.starts_with("err")).collect();
     assert_eq!(told, ["warning audio_gap", "error 4400 fatal false", "error 4400 fatal false"]);
     assert_eq!(ended.story().last().unwrap(), "stream_ended Client 3000 ms 1 turns 1 answers");
 }
@@ -442,7 +453,8 @@ async fn answer_now_answers_whatever_the_mode() {
     conversation.send(ask(None, Some(1))).await;
     conversation.send(ask(None, Some(9))).await;
     let story = conversation.finish().await.story();
-    let mut asked: Vec<_> = story.iter().filter(|l| l.starts_with("answer_started") || l.starts_with("error")).collect();
+    let mut asked: Vec<_> =
+        story.iter().filter(|l| l.starts_with("answer_started") || l.starts_with("error")).collect();
     asked.sort();
     assert_eq!(
         asked,
@@ -460,7 +472,8 @@ async fn answer_now_answers_whatever_the_mode() {
 async fn a_provider_that_breaks_off_is_told_and_the_text_stands() {
     let broken = ChatError::Provider("no more".to_owned());
     let mut setup = Setup::hearing(QUESTION);
-    setup.chat = Arc::new(ScriptedChat::new([ScriptedDelta::Text("One ".to_owned()), ScriptedDelta::Fail(broken)]));
+    setup.chat =
+        Arc::new(ScriptedChat::new([ScriptedDelta::Text("One ".to_owned()), ScriptedDelta::Fail(broken)]));
     let mut conversation = setup.start().await;
     conversation.say(&[speech(2_000), silence(1_000)].concat()).await;
     let story = conversation.finish().await.story();
@@ -502,7 +515,11 @@ async fn a_client_that_does_not_read_is_closed() {
     conversation.send(ClientMessage::AnswerNow { text: Some(QUESTION.to_owned()), turn: None }).await;
     let asked = tokio::time::Instant::now();
     conversation.session.await.unwrap();
-    assert!(asked.elapsed() <= ms(10_100), "5 s until it is slow, 5 s for the goodbye: {:?}", asked.elapsed());
+    assert!(
+        asked.elapsed() <= ms(10_100),
+        "5 s until it is slow, 5 s for the goodbye: {:?}",
+        asked.elapsed()
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -518,7 +535,10 @@ async fn a_lost_connection_still_gets_its_words_into_history() {
     session.await.unwrap();
     tokio::time::sleep(ms(1)).await;
     let kept = recorder.events("test");
-    assert!(kept.iter().any(|e| matches!(&e.message, ServerMessage::Transcription(w) if w.text == "Remember this.")));
+    assert!(
+        kept.iter()
+            .any(|e| matches!(&e.message, ServerMessage::Transcription(w) if w.text == "Remember this."))
+    );
 }
 
 #[tokio::test(start_paused = true)]

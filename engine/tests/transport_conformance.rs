@@ -167,7 +167,8 @@ async fn events_arrive_and_the_close_code_last(
         transmit.send(event.to_owned()).await.expect("the peer is there");
         transmit.close(CloseCode::Overloaded, "overloaded").await;
     });
-    let received: serde_json::Value = serde_json::from_str(&peer.next().await.expect("the event")).expect("JSON");
+    let received: serde_json::Value =
+        serde_json::from_str(&peer.next().await.expect("the event")).expect("JSON");
     assert_eq!(received, serde_json::from_str::<serde_json::Value>(event).expect("JSON"));
     assert_eq!(peer.next().await, None);
     assert_eq!(peer.closed(), Some(4503));
@@ -175,7 +176,11 @@ async fn events_arrive_and_the_close_code_last(
     server.await.expect("the server does not panic");
 }
 
-async fn a_peer_that_hangs_up_is_the_end(mut receive: impl Receive, mut transmit: impl Transmit, mut peer: impl Peer) {
+async fn a_peer_that_hangs_up_is_the_end(
+    mut receive: impl Receive,
+    mut transmit: impl Transmit,
+    mut peer: impl Peer,
+) {
     peer.send(audio(1)).await;
     peer.hang_up().await;
     assert_eq!(receive.recv().await, Some(Ok(audio(1))));

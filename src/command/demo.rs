@@ -31,10 +31,17 @@ pub(crate) async fn run(mut settings: Settings, arguments: Demo) -> Result<ExitC
     };
     recording.add_silence(AFTERMATH_MS);
     let answers = match &settings.answers {
-        Answers::Notes => "notes: lines of the CV, no language model (OPENAI_API_KEY or OPENAI_BASE_URL adds one)".to_owned(),
+        Answers::Notes => {
+            "notes: lines of the CV, no language model (OPENAI_API_KEY or OPENAI_BASE_URL adds one)"
+                .to_owned()
+        }
         Answers::OpenAi(config) => format!("{} at {}", config.model, config.base_url),
     };
-    let cv = settings.candidate.cv_file.as_ref().map_or("the sample CV".to_owned(), |file| file.display().to_string());
+    let cv = settings
+        .candidate
+        .cv_file
+        .as_ref()
+        .map_or("the sample CV".to_owned(), |file| file.display().to_string());
     let mut engine = compose::engine(&settings).await?;
     if settings.candidate.cv_file.is_none() {
         use_sample_cv(&mut engine);
@@ -42,7 +49,8 @@ pub(crate) async fn run(mut settings: Settings, arguments: Demo) -> Result<ExitC
     let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let servers = compose::serve(Arc::new(engine), any_port, any_port, &[]).await?;
 
-    let file = arguments.file.as_ref().map_or("the sample interview".to_owned(), |file| file.display().to_string());
+    let file =
+        arguments.file.as_ref().map_or("the sample interview".to_owned(), |file| file.display().to_string());
     let pace = if arguments.fast { "as fast as possible" } else { "in real time" };
     println!("server   {}  (all in this process)", servers.ws);
     println!("hearing  {file}, {} {pace}", clock(recording.duration_ms as u64));

@@ -67,13 +67,17 @@ fn weights(settings: &Settings) -> Finding {
         Err(error) => return Bad(error.to_string()),
     };
     match cache.status(entry) {
-        Ok(WeightsStatus::Present { .. }) => {
-            Good(format!("{name} at {}; `interviewai models verify {name}` checks its hash", cache.path(entry).display()))
+        Ok(WeightsStatus::Present { .. }) => Good(format!(
+            "{name} at {}; `interviewai models verify {name}` checks its hash",
+            cache.path(entry).display()
+        )),
+        Ok(WeightsStatus::Missing) => {
+            Bad(format!("{name} is not here: run `interviewai models fetch {name}`"))
         }
-        Ok(WeightsStatus::Missing) => Bad(format!("{name} is not here: run `interviewai models fetch {name}`")),
-        Ok(WeightsStatus::WrongSize { bytes }) => {
-            Bad(format!("{name} has {bytes} bytes instead of {}: run `interviewai models fetch {name}`", entry.bytes))
-        }
+        Ok(WeightsStatus::WrongSize { bytes }) => Bad(format!(
+            "{name} has {bytes} bytes instead of {}: run `interviewai models fetch {name}`",
+            entry.bytes
+        )),
         Err(error) => Bad(error.to_string()),
     }
 }
@@ -82,7 +86,9 @@ fn cache(settings: &Settings) -> Finding {
     let dir = &settings.cache_dir;
     match std::fs::create_dir_all(dir).and_then(|()| tempfile::tempfile_in(dir)) {
         Ok(_) => Good(format!("{} can be written", dir.display())),
-        Err(error) => Bad(format!("{}: {error}; set INTERVIEWAI_CACHE_DIR to a folder of yours", dir.display())),
+        Err(error) => {
+            Bad(format!("{}: {error}; set INTERVIEWAI_CACHE_DIR to a folder of yours", dir.display()))
+        }
     }
 }
 
@@ -119,7 +125,9 @@ fn threads(settings: &Settings) -> Finding {
         pool.workers, pool.threads_per_worker
     );
     if used > cores {
-        Weak(format!("{text}: more threads than cores wait for each other; lower speech.workers or speech.threads"))
+        Weak(format!(
+            "{text}: more threads than cores wait for each other; lower speech.workers or speech.threads"
+        ))
     } else {
         Good(text)
     }
@@ -134,7 +142,9 @@ async fn port(name: &str, address: SocketAddr) -> Finding {
 
 fn auth(settings: &Settings) -> Finding {
     match &settings.auth {
-        Auth::Off => Weak("off: everybody on this machine may connect; set auth.token for more than that".to_owned()),
+        Auth::Off => {
+            Weak("off: everybody on this machine may connect; set auth.token for more than that".to_owned())
+        }
         Auth::Token(_) => Good("by token".to_owned()),
     }
 }
@@ -153,9 +163,15 @@ async fn answers(answers: &Answers) -> Finding {
         return Bad(format!("answers.base_url {:?} names no host", config.base_url));
     };
     match timeout(REACH_TIMEOUT, TcpStream::connect(&address)).await {
-        Ok(Ok(_)) => Good(format!("{} by {} (reachable; the key is not checked)", config.model, config.base_url)),
-        Ok(Err(error)) => Bad(format!("{address}: {error}; is the model server running? see OPENAI_BASE_URL")),
-        Err(_) => Bad(format!("{address} does not answer within {} s; check the network", REACH_TIMEOUT.as_secs())),
+        Ok(Ok(_)) => {
+            Good(format!("{} by {} (reachable; the key is not checked)", config.model, config.base_url))
+        }
+        Ok(Err(error)) => {
+            Bad(format!("{address}: {error}; is the model server running? see OPENAI_BASE_URL"))
+        }
+        Err(_) => {
+            Bad(format!("{address} does not answer within {} s; check the network", REACH_TIMEOUT.as_secs()))
+        }
     }
 }
 
@@ -184,9 +200,9 @@ fn open_files(max_sessions: usize) -> Finding {
     let limits = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
     let soft = limits.lines().find_map(|line| line.strip_prefix("Max open files")?.split_whitespace().next());
     match soft.map(|soft| (soft, soft.parse::<usize>())) {
-        Some((_, Ok(soft))) if soft < needed => {
-            Bad(format!("at most {soft}, but {max_sessions} sessions need {needed}: run `ulimit -n {needed}` first"))
-        }
+        Some((_, Ok(soft))) if soft < needed => Bad(format!(
+            "at most {soft}, but {max_sessions} sessions need {needed}: run `ulimit -n {needed}` first"
+        )),
         Some((soft, _)) => Good(format!("at most {soft}; {max_sessions} sessions need {needed}")),
         None => Weak("the limit is not known on this system".to_owned()),
     }

@@ -30,7 +30,8 @@ pub(crate) async fn ensure(settings: &Settings, name: &str) -> Result<PathBuf, E
     if let Ok(path) = cache.locate(entry) {
         return Ok(path);
     }
-    Ok(tokio::task::spawn_blocking(move || with_bar(entry.name, |progress| cache.fetch(entry, progress))).await??)
+    Ok(tokio::task::spawn_blocking(move || with_bar(entry.name, |progress| cache.fetch(entry, progress)))
+        .await??)
 }
 
 fn list(cache: &WeightsCache, configured: &str) -> Result<(), WeightsError> {
@@ -60,8 +61,10 @@ async fn verify(cache: WeightsCache, name: Option<String>) -> Result<ExitCode, E
     let mut failed = false;
     for entry in entries {
         let cache = cache.clone();
-        let verified =
-            tokio::task::spawn_blocking(move || with_bar(entry.name, |progress| cache.verify(entry, progress))).await?;
+        let verified = tokio::task::spawn_blocking(move || {
+            with_bar(entry.name, |progress| cache.verify(entry, progress))
+        })
+        .await?;
         match verified {
             Ok(()) => println!("{:<14} ok  sha256 {}", entry.name, entry.sha256),
             Err(error) => {
@@ -75,8 +78,10 @@ async fn verify(cache: WeightsCache, name: Option<String>) -> Result<ExitCode, E
 
 /// Shows the progress of `work` on standard error: a bar on a terminal, a line a stage elsewhere.
 fn with_bar<T>(name: &str, work: impl FnOnce(&mut dyn FnMut(Progress<'_>)) -> T) -> T {
-    let style = ProgressStyle::with_template("{prefix} {bar:30} {bytes}/{total_bytes} {bytes_per_sec} {eta} {wide_msg}")
-        .expect("the template is a constant");
+    let style = ProgressStyle::with_template(
+        "{prefix} {bar:30} {bytes}/{total_bytes} {bytes_per_sec} {eta} {wide_msg}",
+    )
+    .expect("the template is a constant");
     let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(10)).with_style(style);
     bar.set_prefix(name.to_owned());
     bar.enable_steady_tick(Duration::from_millis(200));
@@ -84,7 +89,9 @@ fn with_bar<T>(name: &str, work: impl FnOnce(&mut dyn FnMut(Progress<'_>)) -> T)
     let result = work(&mut |progress| {
         let (message, position) = match progress {
             Progress::Waiting => ("waiting for another process".to_owned(), None),
-            Progress::Fetching { source, bytes, total } => (format!("fetching {source}"), Some((bytes, total))),
+            Progress::Fetching { source, bytes, total } => {
+                (format!("fetching {source}"), Some((bytes, total)))
+            }
             Progress::Extracting { bytes, total } => ("extracting".to_owned(), Some((bytes, total))),
             Progress::Converting { bytes, total } => ("converting".to_owned(), Some((bytes, total))),
             Progress::Verifying { bytes, total } => ("verifying".to_owned(), Some((bytes, total))),

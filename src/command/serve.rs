@@ -12,7 +12,8 @@ pub(crate) async fn run(settings: Settings, arguments: Serve) -> Result<ExitCode
     let engine = Arc::new(compose::engine(&settings).await?);
     let model = engine.chat.name().to_owned();
     let mut servers =
-        compose::serve(engine, settings.audio_address, settings.api_address, &settings.allowed_origins).await?;
+        compose::serve(engine, settings.audio_address, settings.api_address, &settings.allowed_origins)
+            .await?;
     if let Some(path) = &arguments.ready_file {
         write_ready(path, &servers.ws, &servers.http)?;
     }

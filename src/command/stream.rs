@@ -44,7 +44,8 @@ struct Line<'a> {
 }
 
 async fn stream(server: &ClientConfig, file: &Path, arguments: &Stream) -> Result<(), Error> {
-    let mut recording = if arguments.original { Recording::as_recorded(file)? } else { Recording::as_microphone(file)? };
+    let mut recording =
+        if arguments.original { Recording::as_recorded(file)? } else { Recording::as_microphone(file)? };
     recording.add_silence(arguments.silence);
     let name = file.display().to_string();
     if !arguments.json {
@@ -84,10 +85,15 @@ fn print_text(received: Duration, message: &ServerMessage) {
             println!("{at}  [{}–{}] {}", clock(words.start_ms), clock(words.end_ms), words.text);
         }
         ServerMessage::Answer(answer) => {
-            println!("{at}  answer by {}, first text {} ms after the question:", answer.model, answer.timings.total_to_first_token);
+            println!(
+                "{at}  answer by {}, first text {} ms after the question:",
+                answer.model, answer.timings.total_to_first_token
+            );
             answer.content.lines().for_each(|line| println!("         {line}"));
         }
-        ServerMessage::AnswerCancelled { answer_id, reason } => println!("{at}  answer {answer_id} cancelled: {reason:?}"),
+        ServerMessage::AnswerCancelled { answer_id, reason } => {
+            println!("{at}  answer {answer_id} cancelled: {reason:?}")
+        }
         ServerMessage::Warning { message, .. } => println!("{at}  warning: {message}"),
         ServerMessage::Error { message, .. } => println!("{at}  error: {message}"),
         ServerMessage::StreamEnded { totals, .. } => {

@@ -1,4 +1,6 @@
-//! The real binary, run the way a user runs it.
+//! The real binary, run the way a user runs it. Shared by tests and benches; each uses a part.
+
+#![allow(dead_code, reason = "each test and bench that includes this file uses a part of it")]
 
 use std::{
     path::{Path, PathBuf},
@@ -65,6 +67,7 @@ impl Server {
         self.child.id()
     }
 
+    #[allow(clippy::disallowed_methods, reason = "a test's own thread waits for another process")]
     fn wait_until_ready(&mut self, path: &Path) -> Value {
         let deadline = Instant::now() + Duration::from_secs(120);
         while Instant::now() < deadline {
@@ -128,6 +131,7 @@ pub(crate) fn manifest(dir: &Path, set: &str) -> Vec<(PathBuf, Value)> {
 /// The final texts of one file, joined.
 pub(crate) fn final_text(events: &[Value], file: &Path) -> String {
     let name = file.display().to_string();
-    let finals = events.iter().filter(|e| e["file"] == name && e["type"] == "transcription" && e["is_final"] == true);
+    let finals =
+        events.iter().filter(|e| e["file"] == name && e["type"] == "transcription" && e["is_final"] == true);
     finals.filter_map(|event| event["text"].as_str()).collect::<Vec<_>>().join(" ")
 }

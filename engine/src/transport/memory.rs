@@ -94,7 +94,9 @@ impl MemoryClient {
     /// The next event, or `None` after the end of the session. Cancel-safe.
     pub async fn next(&mut self) -> Option<ServerEvent> {
         match self.events.recv().await? {
-            Sent::Event(json) => Some(serde_json::from_str(&json).expect("the engine sends events of the protocol")),
+            Sent::Event(json) => {
+                Some(serde_json::from_str(&json).expect("the engine sends events of the protocol"))
+            }
             Sent::Close(code) => {
                 self.closed = Some(code);
                 None

@@ -19,7 +19,8 @@ use models::{
     vad::VoiceActivityDetector,
 };
 use protocol::{
-    AudioFormat, ClientMessage, CloseCode, Codec, ConfigUpdate, Framing, Role, ServerEvent, ServerMessage, StartStream,
+    AudioFormat, ClientMessage, CloseCode, Codec, ConfigUpdate, Framing, Role, ServerEvent, ServerMessage,
+    StartStream,
 };
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -261,15 +262,22 @@ pub(crate) fn line(message: &ServerMessage) -> Option<String> {
         ServerMessage::AnswerStarted { answer_id, turn, question, .. } => {
             format!("answer_started {answer_id} turn {turn}: {question}")
         }
-        ServerMessage::AnswerDelta { answer_id, index, text } => format!("answer_delta {answer_id}.{index} {text}"),
+        ServerMessage::AnswerDelta { answer_id, index, text } => {
+            format!("answer_delta {answer_id}.{index} {text}")
+        }
         ServerMessage::Answer(answer) => format!("answer {} {}", answer.answer_id, answer.content),
-        ServerMessage::AnswerCancelled { answer_id, reason } => format!("answer_cancelled {answer_id} {reason:?}"),
+        ServerMessage::AnswerCancelled { answer_id, reason } => {
+            format!("answer_cancelled {answer_id} {reason:?}")
+        }
         ServerMessage::Ack { .. } => return None,
         ServerMessage::Marker { id } => format!("marker {id:?}"),
         ServerMessage::Warning { code, .. } => format!("warning {code}"),
         ServerMessage::Error { code, fatal, .. } => format!("error {} fatal {fatal}", u16::from(*code)),
         ServerMessage::StreamEnded { reason, totals } => {
-            format!("stream_ended {reason:?} {} ms {} turns {} answers", totals.audio_ms, totals.turns, totals.answers)
+            format!(
+                "stream_ended {reason:?} {} ms {} turns {} answers",
+                totals.audio_ms, totals.turns, totals.answers
+            )
         }
     })
 }
