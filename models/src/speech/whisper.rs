@@ -125,7 +125,9 @@ impl WhisperEngine {
             && short < full
         {
             metrics::counter!("speech_retries_total", "reason" => first.reason()).increment(1);
-            let again = self.pass(audio, full, language, prompt, abort)?;
+            let mut again = self.pass(audio, full, language, prompt, abort)?;
+            // A full context makes the no-speech token likelier, for damaged speech up to what is noise in a short one.
+            again.evidence.no_speech = again.evidence.no_speech.min(pass.evidence.no_speech);
             // A full context may loop where the short one was only unsure.
             let worse = again.fault() == Some(guard::Fault::Repetition) && first != guard::Fault::Repetition;
             if !worse {
@@ -283,6 +285,10 @@ impl WhisperEngine {
                 break;
             }
             prompt.extend(tokens);
+        }
+        if !prompt.is_empty() {
+            // Text that follows a list without an end is written without punctuation.
+            prompt.extend(self.context.tokenize(".", 1).unwrap_or_default());
         }
         prompt
     }
