@@ -138,7 +138,7 @@ fn the_doctor_says_what_to_do() {
     let (output, out, _) = run(interviewai()
         .arg("doctor")
         .env("INTERVIEWAI_SPEECH__WEIGHTS", "tiny.en")
-        .env("INTERVIEWAI_CACHE_DIR", "/nowhere"));
+        .env("INTERVIEWAI_CACHE_DIR", "/proc/nowhere"));
     assert_eq!(output.status.code(), Some(1), "{out}");
     assert!(
         out.contains("interviewai models fetch tiny.en") && out.contains("INTERVIEWAI_CACHE_DIR"),

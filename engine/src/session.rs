@@ -1,10 +1,11 @@
 //! The state of one conversation and what each message of the client does to it.
 //!
-//! [`hearing`] turns audio into turns and texts, [`answering`] questions into answers; the loop around them is
+//! `listening` turns audio into turns and texts, `answering` questions into answers; the loop around them is
 //! `pipeline`. Not here: waiting. Every method returns at once but [`Session::advance`], which is cancel-safe.
 
 mod answering;
 mod hearing;
+mod listening;
 
 use std::{collections::VecDeque, sync::Arc};
 

@@ -1,4 +1,6 @@
-//! From audio to turns to texts: the listening half of a session.
+//! What is heard and not yet written down: streams, channels, open turns, pending texts, markers.
+//!
+//! Not here: what the session tells the client of it (`listening`).
 
 use std::{
     collections::VecDeque,
@@ -17,72 +19,68 @@ use futures_util::{
 use models::speech::{
     Priority, TranscribeError, TranscribeRequest, Transcriber, Transcript, TranscriptEvent,
 };
-use protocol::{
-    AnswerMode, AudioFormat, CloseCode, FrameHeader, Framing, Layout, MarkerId, Role, ServerMessage,
-    Transcription, WordTiming,
-};
+use protocol::{AudioFormat, CloseCode, Framing, Layout, MarkerId, Role};
 use tokio::time::Instant;
 
-use super::{ClientError, Ending, Session};
+use super::ClientError;
 use crate::{
     Engine,
     config::SessionConfig,
-    listener::{ListenError, Listener, TurnEvent, TurnEventKind, Utterance},
-    question::is_question,
+    listener::{Listener, Utterance},
 };
 
 /// Everything heard and not yet written down.
 pub(super) struct Hearing {
-    transcriber: Arc<dyn Transcriber>,
+    pub(super) transcriber: Arc<dyn Transcriber>,
     /// Tells this session's requests from others'.
-    key: u64,
-    language: Option<String>,
-    vocabulary: Arc<[String]>,
-    framing: Framing,
-    streams: Vec<Stream>,
-    channels: Vec<Channel>,
-    finals: FuturesOrdered<BoxFuture<'static, FinalText>>,
-    markers: VecDeque<Marker>,
-    next_turn: u64,
-    interim_failed: bool,
+    pub(super) key: u64,
+    pub(super) language: Option<String>,
+    pub(super) vocabulary: Arc<[String]>,
+    pub(super) framing: Framing,
+    pub(super) streams: Vec<Stream>,
+    pub(super) channels: Vec<Channel>,
+    pub(super) finals: FuturesOrdered<BoxFuture<'static, FinalText>>,
+    pub(super) markers: VecDeque<Marker>,
+    pub(super) next_turn: u64,
+    pub(super) interim_failed: bool,
 }
 
 /// One stream of bytes: it carries one channel, or all of them interleaved.
-struct Stream {
-    listener: Listener,
-    first_channel: usize,
-    next_seq: u32,
-    acknowledged: u32,
-    finished: bool,
+pub(super) struct Stream {
+    pub(super) listener: Listener,
+    pub(super) first_channel: usize,
+    pub(super) next_seq: u32,
+    pub(super) acknowledged: u32,
+    pub(super) finished: bool,
 }
 
 /// One logical channel: somebody's voice.
-struct Channel {
-    role: Role,
-    stream: usize,
+pub(super) struct Channel {
+    pub(super) role: Role,
+    pub(super) stream: usize,
     /// The open turn.
-    turn: Option<u64>,
-    speculation: Option<Speculation>,
-    interim: Option<BoxFuture<'static, InterimText>>,
+    pub(super) turn: Option<u64>,
+    pub(super) speculation: Option<Speculation>,
+    pub(super) interim: Option<BoxFuture<'static, InterimText>>,
     /// A newer interim text is wanted once the running one is done.
-    interim_due: bool,
+    pub(super) interim_due: bool,
     /// Audio up to here belongs to turns that are over.
-    ended: SampleIndex,
+    pub(super) ended: SampleIndex,
     /// Audio up to here has been written down.
-    settled: SampleIndex,
+    pub(super) settled: SampleIndex,
 }
 
-struct Speculation {
-    speech_end: SampleIndex,
-    work: Work,
+pub(super) struct Speculation {
+    pub(super) speech_end: SampleIndex,
+    pub(super) work: Work,
 }
 
-type Work = BoxStream<'static, Result<TranscriptEvent, TranscribeError>>;
+pub(super) type Work = BoxStream<'static, Result<TranscriptEvent, TranscribeError>>;
 
-struct Marker {
-    id: MarkerId,
+pub(super) struct Marker {
+    pub(super) id: MarkerId,
     /// For each channel, how far it must be settled.
-    needs: Vec<SampleIndex>,
+    pub(super) needs: Vec<SampleIndex>,
 }
 
 /// Something was written down.
@@ -93,20 +91,20 @@ pub(super) enum Heard {
 
 /// The text of a whole turn.
 pub(super) struct FinalText {
-    turn: u64,
-    channel: usize,
-    utterance: Utterance,
-    decided: Instant,
-    warnings: Vec<(&'static str, String)>,
-    result: Result<Transcript, TranscribeError>,
+    pub(super) turn: u64,
+    pub(super) channel: usize,
+    pub(super) utterance: Utterance,
+    pub(super) decided: Instant,
+    pub(super) warnings: Vec<(&'static str, String)>,
+    pub(super) result: Result<Transcript, TranscribeError>,
 }
 
 /// The text of a turn so far.
 pub(super) struct InterimText {
-    turn: u64,
-    channel: usize,
-    utterance: Utterance,
-    result: Result<Transcript, TranscribeError>,
+    pub(super) turn: u64,
+    pub(super) channel: usize,
+    pub(super) utterance: Utterance,
+    pub(super) result: Result<Transcript, TranscribeError>,
 }
 
 /// A question as it was heard, with what its receipt needs.
@@ -240,7 +238,7 @@ impl Hearing {
     }
 
     /// Starts an interim pass over the open turn of `index`, or notes that one is due after the running one.
-    fn request_interim(&mut self, index: usize) {
+    pub(super) fn request_interim(&mut self, index: usize) {
         let channel = &mut self.channels[index];
         let Some(turn) = channel.turn else { return };
         if channel.interim.is_some() {
@@ -258,7 +256,12 @@ impl Hearing {
         self.channels[index].interim = Some(text.boxed());
     }
 
-    fn request(&self, index: usize, utterance: &Utterance, priority: Priority) -> TranscribeRequest {
+    pub(super) fn request(
+        &self,
+        index: usize,
+        utterance: &Utterance,
+        priority: Priority,
+    ) -> TranscribeRequest {
         TranscribeRequest {
             audio: Arc::clone(&utterance.audio),
             language: self.language.clone(),
@@ -269,304 +272,10 @@ impl Hearing {
     }
 }
 
-impl Session {
-    pub(super) fn on_audio_frame(&mut self, bytes: &[u8]) -> Result<(), ClientError> {
-        match self.hearing.framing {
-            Framing::Raw => self.on_audio(0, None, false, bytes),
-            Framing::Numbered => {
-                let (header, audio) =
-                    FrameHeader::parse(bytes).map_err(|error| ClientError::malformed(error.to_string()))?;
-                self.on_audio(header.channel, Some(header.seq), header.last, audio)
-            }
-        }
-    }
-
-    pub(super) fn on_audio(
-        &mut self,
-        index: u8,
-        seq: Option<u32>,
-        last: bool,
-        bytes: &[u8],
-    ) -> Result<(), ClientError> {
-        if self.ending.is_some() {
-            return Err(ClientError::malformed("audio came after end_stream and was ignored"));
-        }
-        if bytes.len() > protocol::MAX_AUDIO_BYTES {
-            let message = format!(
-                "{} bytes of audio in one message; send at most {}",
-                bytes.len(),
-                protocol::MAX_AUDIO_BYTES
-            );
-            return Err(ClientError::new(CloseCode::TooBig, message));
-        }
-        let count = self.hearing.streams.len();
-        let Some(stream) = self.hearing.streams.get_mut(usize::from(index)) else {
-            return Err(ClientError::malformed(format!(
-                "audio for channel {index}; audio.roles opened {count}"
-            )));
-        };
-        if stream.finished {
-            return Err(ClientError::malformed(format!(
-                "audio came after the last chunk of channel {index}"
-            )));
-        }
-        let expected = stream.next_seq;
-        let seq = seq.unwrap_or(expected);
-        if seq < expected {
-            metrics::counter!("audio_chunks_repeated_total").increment(1);
-            return Ok(());
-        }
-        stream.next_seq = seq.wrapping_add(1);
-        let mut events = Vec::new();
-        let mut heard = stream.listener.push(bytes, &mut events);
-        if last {
-            stream.finished = true;
-            heard = heard.and(stream.listener.finish(&mut events));
-        }
-        if seq > expected {
-            let missing = format!(
-                "audio chunks {expected} to {} of channel {index} never came; their words are lost",
-                seq - 1
-            );
-            self.warn("audio_gap", missing);
-        }
-        self.on_turn_events(usize::from(index), events);
-        self.on_listened(heard);
-        if self.hearing.heard().as_ms() >= self.engine.limits.max_session.as_millis() as u64 {
-            self.end(Ending::Limit);
-        }
-        Ok(())
-    }
-
-    /// No more audio comes: ends every open turn.
-    pub(super) fn finish_hearing(&mut self) {
-        for index in 0..self.hearing.streams.len() {
-            let mut events = Vec::new();
-            let stream = &mut self.hearing.streams[index];
-            if !std::mem::replace(&mut stream.finished, true) {
-                // A stream that never began has nothing to finish and nothing to complain of.
-                let begun = stream.next_seq > 0;
-                let heard = stream.listener.finish(&mut events);
-                self.on_turn_events(index, events);
-                if begun {
-                    self.on_listened(heard);
-                }
-            }
-        }
-        self.on_tick();
-    }
-
-    pub(super) fn finalize(&mut self, channel: Option<u8>) -> Result<(), ClientError> {
-        let wanted = channel.map(usize::from);
-        if let Some(index) = wanted.filter(|index| *index >= self.hearing.channels.len()) {
-            return Err(ClientError::malformed(format!(
-                "finalize of channel {index}, which audio.roles did not open"
-            )));
-        }
-        for index in 0..self.hearing.streams.len() {
-            let mut events = Vec::new();
-            let stream = &mut self.hearing.streams[index];
-            let first = stream.first_channel;
-            match wanted {
-                Some(wanted) if self.hearing.channels[wanted].stream != index => continue,
-                wanted => stream.listener.finalize(wanted.map(|wanted| wanted - first), &mut events),
-            }
-            self.on_turn_events(index, events);
-        }
-        Ok(())
-    }
-
-    fn on_listened(&mut self, heard: Result<(), ListenError>) {
-        match heard {
-            Ok(()) => {}
-            Err(ListenError::Skipped(why)) => {
-                self.warn("audio_skipped", format!("a damaged piece of audio was skipped: {why}"));
-            }
-            Err(ListenError::Deaf(why)) => self.end(Ending::Fatal(CloseCode::Undecodable, why)),
-        }
-    }
-
-    fn on_turn_events(&mut self, stream: usize, events: Vec<TurnEvent>) {
-        let first = self.hearing.streams[stream].first_channel;
-        for TurnEvent { channel, kind } in events {
-            self.on_turn_event(first + channel, kind);
-        }
-    }
-
-    fn on_turn_event(&mut self, index: usize, kind: TurnEventKind) {
-        let channel = &mut self.hearing.channels[index];
-        match kind {
-            TurnEventKind::Started(at) => {
-                let turn = self.hearing.next_turn;
-                self.hearing.next_turn += 1;
-                channel.turn = Some(turn);
-                let role = channel.role;
-                self.emit(ServerMessage::SpeechStarted {
-                    channel: index as u8,
-                    role,
-                    at_ms: at.as_ms(),
-                    turn,
-                });
-            }
-            TurnEventKind::Growing if self.config.interim_results => self.hearing.request_interim(index),
-            TurnEventKind::Growing => {}
-            TurnEventKind::Paused(utterance) if self.config.eager => self.speculate(index, &utterance),
-            TurnEventKind::Paused(_) => {}
-            TurnEventKind::Resumed => {
-                if channel.speculation.take().is_some() {
-                    metrics::counter!("speculations_total", "outcome" => "dropped").increment(1);
-                }
-            }
-            TurnEventKind::Ended(utterance) => self.on_turn_ended(index, utterance),
-        }
-    }
-
-    /// Writes the turn down on the guess that it is over. The guess takes the place of a running interim pass.
-    fn speculate(&mut self, index: usize, utterance: &Utterance) {
-        let work = self.hearing.transcriber.transcribe(self.hearing.request(
-            index,
-            utterance,
-            Priority::Speculative,
-        ));
-        let channel = &mut self.hearing.channels[index];
-        channel.interim = None;
-        channel.speculation = Some(Speculation { speech_end: utterance.speech_end, work });
-    }
-
-    fn on_turn_ended(&mut self, index: usize, utterance: Utterance) {
-        let decided = Instant::now();
-        let channel = &mut self.hearing.channels[index];
-        let Some(turn) = channel.turn.take() else { return };
-        channel.interim = None;
-        channel.interim_due = false;
-        channel.ended = utterance.heard;
-        let role = channel.role;
-        let guess = channel.speculation.take();
-        let confirmed =
-            guess.filter(|guess| guess.speech_end == utterance.speech_end).map(|guess| guess.work);
-        if confirmed.is_some() {
-            metrics::counter!("speculations_total", "outcome" => "confirmed").increment(1);
-        }
-        let at_ms = utterance.speech_end.as_ms();
-        self.emit(ServerMessage::SpeechEnded { channel: index as u8, role, at_ms, turn });
-
-        let transcriber = Arc::clone(&self.hearing.transcriber);
-        let again = self.hearing.request(index, &utterance, Priority::Final);
-        let first = confirmed.unwrap_or_else(|| transcriber.transcribe(again.clone()));
-        let text = async move {
-            let (mut result, mut warnings) = collect(first).await;
-            if result.is_err() {
-                metrics::counter!("final_retries_total").increment(1);
-                (result, warnings) = collect(transcriber.transcribe(again)).await;
-            }
-            FinalText { turn, channel: index, utterance, decided, warnings, result }
-        };
-        self.hearing.finals.push_back(text.boxed());
-    }
-
-    pub(super) fn on_heard(&mut self, heard: Heard) {
-        match heard {
-            Heard::Final(text) => self.on_final(text),
-            Heard::Interim(text) => self.on_interim(text),
-        }
-        self.answer_markers();
-    }
-
-    fn on_interim(&mut self, text: InterimText) {
-        let InterimText { turn, channel: index, utterance, result } = text;
-        let channel = &mut self.hearing.channels[index];
-        // A pass that failed settles too: a marker must not wait for what may never come.
-        channel.settled = channel.settled.max(utterance.heard);
-        let role = channel.role;
-        if std::mem::take(&mut channel.interim_due) {
-            self.hearing.request_interim(index);
-        }
-        match result {
-            Ok(transcript) if transcript.text.is_empty() || !self.config.interim_results => {}
-            Ok(transcript) => {
-                let message = transcription(turn, index, role, &utterance, transcript, false);
-                self.emit(ServerMessage::Transcription(message));
-            }
-            Err(TranscribeError::Superseded) => {}
-            Err(error) => {
-                metrics::counter!("interims_failed_total").increment(1);
-                if !std::mem::replace(&mut self.hearing.interim_failed, true) {
-                    self.warn(
-                        "interim_unavailable",
-                        format!("interim text is missing for now; finals still come: {error}"),
-                    );
-                }
-            }
-        }
-    }
-
-    fn on_final(&mut self, text: FinalText) {
-        let FinalText { turn, channel: index, utterance, decided, warnings, result } = text;
-        let channel = &mut self.hearing.channels[index];
-        channel.settled = channel.settled.max(utterance.heard);
-        let role = channel.role;
-        for (code, message) in warnings {
-            self.warn(code, message);
-        }
-        let transcript = match result {
-            Ok(transcript) => transcript,
-            Err(error) => {
-                let message = format!("turn {turn} could not be written down, its words are lost: {error}");
-                return self.error(CloseCode::Overloaded, message, None);
-            }
-        };
-        metrics::histogram!("final_seconds").record(decided.elapsed().as_secs_f64());
-        if transcript.text.is_empty() {
-            // Noise: no words were said, so there is no text to send.
-            metrics::counter!("turns_empty_total").increment(1);
-            return;
-        }
-        self.totals.turns += 1;
-        let question = HeardQuestion {
-            turn,
-            channel: index,
-            text: transcript.text.clone(),
-            language: transcript.language.clone(),
-            speech_start: utterance.speech_start,
-            speech_end: utterance.speech_end,
-            endpoint_ms: SampleIndex(utterance.heard - utterance.speech_end).as_ms(),
-            decided,
-        };
-        let message = transcription(turn, index, role, &utterance, transcript, true);
-        self.emit(ServerMessage::Transcription(message));
-        let asked = self.config.answer_mode == AnswerMode::Auto
-            && role != Role::Candidate
-            && (is_question(&question.text) || self.answers.continues(&question));
-        if asked && self.ending.as_ref().is_none_or(|ending| *ending == Ending::Client) {
-            self.answer_heard(&question);
-        }
-        self.history.said(turn, role, &question.text);
-    }
-
-    /// Echoes the markers whose audio is all written down.
-    pub(super) fn answer_markers(&mut self) {
-        while let Some(marker) = self.hearing.markers.front() {
-            let settled = marker
-                .needs
-                .iter()
-                .zip(&self.hearing.channels)
-                .all(|(need, channel)| channel.settled >= *need);
-            if !settled {
-                return;
-            }
-            if let Some(marker) = self.hearing.markers.pop_front() {
-                self.emit(ServerMessage::Marker { id: marker.id });
-            }
-        }
-    }
-
-    /// Gives up the texts still being computed; their number.
-    pub(super) fn drop_pending_texts(&mut self) -> usize {
-        std::mem::take(&mut self.hearing.finals).len()
-    }
-}
-
-async fn collect(mut work: Work) -> (Result<Transcript, TranscribeError>, Vec<(&'static str, String)>) {
+/// Waits for the text of `work`, with the warnings on the way.
+pub(super) async fn collect(
+    mut work: Work,
+) -> (Result<Transcript, TranscribeError>, Vec<(&'static str, String)>) {
     let mut warnings = Vec::new();
     while let Some(event) = work.next().await {
         match event {
@@ -576,35 +285,6 @@ async fn collect(mut work: Work) -> (Result<Transcript, TranscribeError>, Vec<(&
         }
     }
     (Err(TranscribeError::Failed("it ended without a text".to_owned())), warnings)
-}
-
-fn transcription(
-    turn: u64,
-    channel: usize,
-    role: Role,
-    utterance: &Utterance,
-    transcript: Transcript,
-    is_final: bool,
-) -> Transcription {
-    let start = utterance.audio_start.as_ms();
-    let words = transcript.words.into_iter().map(|word| WordTiming {
-        word: word.text,
-        start_ms: start + u64::from(word.start_ms),
-        end_ms: start + u64::from(word.end_ms),
-        confidence: word.confidence,
-    });
-    Transcription {
-        turn,
-        channel: channel as u8,
-        role,
-        text: transcript.text,
-        is_final,
-        start_ms: utterance.speech_start.as_ms(),
-        end_ms: utterance.speech_end.as_ms(),
-        confidence: transcript.confidence,
-        language: transcript.language,
-        words: is_final.then(|| words.collect()),
-    }
 }
 
 fn stream_format(audio: &AudioFormat) -> Result<StreamFormat, ClientError> {

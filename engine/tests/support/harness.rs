@@ -212,7 +212,7 @@ impl Conversation {
     }
 
     /// Says `end_stream` and reads to the end.
-    pub(crate) async fn finish(mut self) -> Ended {
+    pub(crate) async fn finish(self) -> Ended {
         self.send(ClientMessage::EndStream {}).await;
         self.read_to_end().await
     }

@@ -1,0 +1,346 @@
+//! What the session does with what is heard: audio frames in, turns and texts out, questions to `answering`.
+//!
+//! Not here: what is kept between the steps (`hearing`).
+
+use std::sync::Arc;
+
+use codecs::SampleIndex;
+use futures_util::FutureExt as _;
+use models::speech::{Priority, TranscribeError, Transcript};
+use protocol::{AnswerMode, CloseCode, FrameHeader, Framing, Role, ServerMessage, Transcription, WordTiming};
+use tokio::time::Instant;
+
+use super::{
+    ClientError, Ending, Session,
+    hearing::{FinalText, Heard, HeardQuestion, InterimText, Speculation, collect},
+};
+use crate::{
+    listener::{ListenError, TurnEvent, TurnEventKind, Utterance},
+    question::is_question,
+};
+
+impl Session {
+    pub(super) fn on_audio_frame(&mut self, bytes: &[u8]) -> Result<(), ClientError> {
+        match self.hearing.framing {
+            Framing::Raw => self.on_audio(0, None, false, bytes),
+            Framing::Numbered => {
+                let (header, audio) =
+                    FrameHeader::parse(bytes).map_err(|error| ClientError::malformed(error.to_string()))?;
+                self.on_audio(header.channel, Some(header.seq), header.last, audio)
+            }
+        }
+    }
+
+    pub(super) fn on_audio(
+        &mut self,
+        index: u8,
+        seq: Option<u32>,
+        last: bool,
+        bytes: &[u8],
+    ) -> Result<(), ClientError> {
+        if self.ending.is_some() {
+            return Err(ClientError::malformed("audio came after end_stream and was ignored"));
+        }
+        if bytes.len() > protocol::MAX_AUDIO_BYTES {
+            let message = format!(
+                "{} bytes of audio in one message; send at most {}",
+                bytes.len(),
+                protocol::MAX_AUDIO_BYTES
+            );
+            return Err(ClientError::new(CloseCode::TooBig, message));
+        }
+        let count = self.hearing.streams.len();
+        let Some(stream) = self.hearing.streams.get_mut(usize::from(index)) else {
+            return Err(ClientError::malformed(format!(
+                "audio for channel {index}; audio.roles opened {count}"
+            )));
+        };
+        if stream.finished {
+            return Err(ClientError::malformed(format!(
+                "audio came after the last chunk of channel {index}"
+            )));
+        }
+        let expected = stream.next_seq;
+        let seq = seq.unwrap_or(expected);
+        if seq < expected {
+            metrics::counter!("audio_chunks_repeated_total").increment(1);
+            return Ok(());
+        }
+        stream.next_seq = seq.wrapping_add(1);
+        let mut events = Vec::new();
+        let mut heard = stream.listener.push(bytes, &mut events);
+        if last {
+            stream.finished = true;
+            heard = heard.and(stream.listener.finish(&mut events));
+        }
+        if seq > expected {
+            let missing = format!(
+                "audio chunks {expected} to {} of channel {index} never came; their words are lost",
+                seq - 1
+            );
+            self.warn("audio_gap", missing);
+        }
+        self.on_turn_events(usize::from(index), events);
+        self.on_listened(heard);
+        if self.hearing.heard().as_ms() >= self.engine.limits.max_session.as_millis() as u64 {
+            self.end(Ending::Limit);
+        }
+        Ok(())
+    }
+
+    /// No more audio comes: ends every open turn.
+    pub(super) fn finish_hearing(&mut self) {
+        for index in 0..self.hearing.streams.len() {
+            let mut events = Vec::new();
+            let stream = &mut self.hearing.streams[index];
+            if !std::mem::replace(&mut stream.finished, true) {
+                // A stream that never began has nothing to finish and nothing to complain of.
+                let begun = stream.next_seq > 0;
+                let heard = stream.listener.finish(&mut events);
+                self.on_turn_events(index, events);
+                if begun {
+                    self.on_listened(heard);
+                }
+            }
+        }
+        self.on_tick();
+    }
+
+    pub(super) fn finalize(&mut self, channel: Option<u8>) -> Result<(), ClientError> {
+        let wanted = channel.map(usize::from);
+        if let Some(index) = wanted.filter(|index| *index >= self.hearing.channels.len()) {
+            return Err(ClientError::malformed(format!(
+                "finalize of channel {index}, which audio.roles did not open"
+            )));
+        }
+        for index in 0..self.hearing.streams.len() {
+            let mut events = Vec::new();
+            let stream = &mut self.hearing.streams[index];
+            let first = stream.first_channel;
+            match wanted {
+                Some(wanted) if self.hearing.channels[wanted].stream != index => continue,
+                wanted => stream.listener.finalize(wanted.map(|wanted| wanted - first), &mut events),
+            }
+            self.on_turn_events(index, events);
+        }
+        Ok(())
+    }
+
+    fn on_listened(&mut self, heard: Result<(), ListenError>) {
+        match heard {
+            Ok(()) => {}
+            Err(ListenError::Skipped(why)) => {
+                self.warn("audio_skipped", format!("a damaged piece of audio was skipped: {why}"));
+            }
+            Err(ListenError::Deaf(why)) => self.end(Ending::Fatal(CloseCode::Undecodable, why)),
+        }
+    }
+
+    fn on_turn_events(&mut self, stream: usize, events: Vec<TurnEvent>) {
+        let first = self.hearing.streams[stream].first_channel;
+        for TurnEvent { channel, kind } in events {
+            self.on_turn_event(first + channel, kind);
+        }
+    }
+
+    fn on_turn_event(&mut self, index: usize, kind: TurnEventKind) {
+        let channel = &mut self.hearing.channels[index];
+        match kind {
+            TurnEventKind::Started(at) => {
+                let turn = self.hearing.next_turn;
+                self.hearing.next_turn += 1;
+                channel.turn = Some(turn);
+                let role = channel.role;
+                self.emit(ServerMessage::SpeechStarted {
+                    channel: index as u8,
+                    role,
+                    at_ms: at.as_ms(),
+                    turn,
+                });
+            }
+            TurnEventKind::Growing if self.config.interim_results => self.hearing.request_interim(index),
+            TurnEventKind::Growing => {}
+            TurnEventKind::Paused(utterance) if self.config.eager => self.speculate(index, &utterance),
+            TurnEventKind::Paused(_) => {}
+            TurnEventKind::Resumed => {
+                if channel.speculation.take().is_some() {
+                    metrics::counter!("speculations_total", "outcome" => "dropped").increment(1);
+                }
+            }
+            TurnEventKind::Ended(utterance) => self.on_turn_ended(index, utterance),
+        }
+    }
+
+    /// Writes the turn down on the guess that it is over. The guess takes the place of a running interim pass.
+    fn speculate(&mut self, index: usize, utterance: &Utterance) {
+        let work = self.hearing.transcriber.transcribe(self.hearing.request(
+            index,
+            utterance,
+            Priority::Speculative,
+        ));
+        let channel = &mut self.hearing.channels[index];
+        channel.interim = None;
+        channel.speculation = Some(Speculation { speech_end: utterance.speech_end, work });
+    }
+
+    fn on_turn_ended(&mut self, index: usize, utterance: Utterance) {
+        let decided = Instant::now();
+        let channel = &mut self.hearing.channels[index];
+        let Some(turn) = channel.turn.take() else { return };
+        channel.interim = None;
+        channel.interim_due = false;
+        channel.ended = utterance.heard;
+        let role = channel.role;
+        let guess = channel.speculation.take();
+        let confirmed =
+            guess.filter(|guess| guess.speech_end == utterance.speech_end).map(|guess| guess.work);
+        if confirmed.is_some() {
+            metrics::counter!("speculations_total", "outcome" => "confirmed").increment(1);
+        }
+        let at_ms = utterance.speech_end.as_ms();
+        self.emit(ServerMessage::SpeechEnded { channel: index as u8, role, at_ms, turn });
+
+        let transcriber = Arc::clone(&self.hearing.transcriber);
+        let again = self.hearing.request(index, &utterance, Priority::Final);
+        let first = confirmed.unwrap_or_else(|| transcriber.transcribe(again.clone()));
+        let text = async move {
+            let (mut result, mut warnings) = collect(first).await;
+            if result.is_err() {
+                metrics::counter!("final_retries_total").increment(1);
+                (result, warnings) = collect(transcriber.transcribe(again)).await;
+            }
+            FinalText { turn, channel: index, utterance, decided, warnings, result }
+        };
+        self.hearing.finals.push_back(text.boxed());
+    }
+
+    pub(super) fn on_heard(&mut self, heard: Heard) {
+        match heard {
+            Heard::Final(text) => self.on_final(text),
+            Heard::Interim(text) => self.on_interim(text),
+        }
+        self.answer_markers();
+    }
+
+    fn on_interim(&mut self, text: InterimText) {
+        let InterimText { turn, channel: index, utterance, result } = text;
+        let channel = &mut self.hearing.channels[index];
+        // A pass that failed settles too: a marker must not wait for what may never come.
+        channel.settled = channel.settled.max(utterance.heard);
+        let role = channel.role;
+        if std::mem::take(&mut channel.interim_due) {
+            self.hearing.request_interim(index);
+        }
+        match result {
+            Ok(transcript) if transcript.text.is_empty() || !self.config.interim_results => {}
+            Ok(transcript) => {
+                let message = transcription(turn, index, role, &utterance, transcript, false);
+                self.emit(ServerMessage::Transcription(message));
+            }
+            Err(TranscribeError::Superseded) => {}
+            Err(error) => {
+                metrics::counter!("interims_failed_total").increment(1);
+                if !std::mem::replace(&mut self.hearing.interim_failed, true) {
+                    self.warn(
+                        "interim_unavailable",
+                        format!("interim text is missing for now; finals still come: {error}"),
+                    );
+                }
+            }
+        }
+    }
+
+    fn on_final(&mut self, text: FinalText) {
+        let FinalText { turn, channel: index, utterance, decided, warnings, result } = text;
+        let channel = &mut self.hearing.channels[index];
+        channel.settled = channel.settled.max(utterance.heard);
+        let role = channel.role;
+        for (code, message) in warnings {
+            self.warn(code, message);
+        }
+        let transcript = match result {
+            Ok(transcript) => transcript,
+            Err(error) => {
+                let message = format!("turn {turn} could not be written down, its words are lost: {error}");
+                return self.error(CloseCode::Overloaded, message, None);
+            }
+        };
+        metrics::histogram!("final_seconds").record(decided.elapsed().as_secs_f64());
+        if transcript.text.is_empty() {
+            // Noise: no words were said, so there is no text to send.
+            metrics::counter!("turns_empty_total").increment(1);
+            return;
+        }
+        self.totals.turns += 1;
+        let question = HeardQuestion {
+            turn,
+            channel: index,
+            text: transcript.text.clone(),
+            language: transcript.language.clone(),
+            speech_start: utterance.speech_start,
+            speech_end: utterance.speech_end,
+            endpoint_ms: SampleIndex(utterance.heard - utterance.speech_end).as_ms(),
+            decided,
+        };
+        let message = transcription(turn, index, role, &utterance, transcript, true);
+        self.emit(ServerMessage::Transcription(message));
+        let asked = self.config.answer_mode == AnswerMode::Auto
+            && role != Role::Candidate
+            && (is_question(&question.text) || self.answers.continues(&question));
+        if asked && self.ending.as_ref().is_none_or(|ending| *ending == Ending::Client) {
+            self.answer_heard(&question);
+        }
+        self.history.said(turn, role, &question.text);
+    }
+
+    /// Echoes the markers whose audio is all written down.
+    pub(super) fn answer_markers(&mut self) {
+        while let Some(marker) = self.hearing.markers.front() {
+            let settled = marker
+                .needs
+                .iter()
+                .zip(&self.hearing.channels)
+                .all(|(need, channel)| channel.settled >= *need);
+            if !settled {
+                return;
+            }
+            if let Some(marker) = self.hearing.markers.pop_front() {
+                self.emit(ServerMessage::Marker { id: marker.id });
+            }
+        }
+    }
+
+    /// Gives up the texts still being computed; their number.
+    pub(super) fn drop_pending_texts(&mut self) -> usize {
+        std::mem::take(&mut self.hearing.finals).len()
+    }
+}
+
+fn transcription(
+    turn: u64,
+    channel: usize,
+    role: Role,
+    utterance: &Utterance,
+    transcript: Transcript,
+    is_final: bool,
+) -> Transcription {
+    let start = utterance.audio_start.as_ms();
+    let words = transcript.words.into_iter().map(|word| WordTiming {
+        word: word.text,
+        start_ms: start + u64::from(word.start_ms),
+        end_ms: start + u64::from(word.end_ms),
+        confidence: word.confidence,
+    });
+    Transcription {
+        turn,
+        channel: channel as u8,
+        role,
+        text: transcript.text,
+        is_final,
+        start_ms: utterance.speech_start.as_ms(),
+        end_ms: utterance.speech_end.as_ms(),
+        confidence: transcript.confidence,
+        language: transcript.language,
+        words: is_final.then(|| words.collect()),
+    }
+}
