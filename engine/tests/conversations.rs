@@ -242,6 +242,8 @@ async fn end_stream_in_mid_word_loses_nothing() {
 async fn a_server_that_leaves_finishes_what_was_said() {
     let mut conversation = Setup::hearing("We are done.").start().await;
     conversation.say(&speech(1_000)).await;
+    // What has not been read when the server leaves was never acknowledged; this has.
+    tokio::time::sleep(ms(1)).await;
     conversation.stop.cancel();
     let ended = conversation.read_to_end().await;
     assert_eq!(ended.finals(), [(1, "We are done.".to_owned())]);
