@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand};
 #[derive(Debug, Parser)]
 #[command(
     version,
-    after_help = "Settings: TOML by --config, or INTERVIEWAI_SECTION__FIELD in the environment; see README.md."
+    after_help = "Settings: TOML by --config, or INTERVIEWAI_SECTION__FIELD in the environment; see docs/settings.toml."
 )]
 pub(crate) struct Cli {
     /// Settings in TOML; the environment goes over them

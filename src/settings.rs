@@ -466,6 +466,27 @@ mod tests {
         assert_eq!(settings.limits, SessionLimits::default());
     }
 
+    /// The documented file, with the settings that have no default filled in by the lines shown.
+    #[test]
+    fn the_documented_settings_are_all_there_are_and_show_the_defaults() {
+        let documented = include_str!("../docs/settings.toml");
+        let home = [("HOME".to_owned(), "/home/ada".to_owned())];
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), documented).unwrap();
+        let shown = format!("{:?}", Settings::from_sources(Some(file.path()), &home).unwrap());
+        assert_eq!(shown, format!("{:?}", Settings::from_sources(None, &home).unwrap()));
+
+        let mut reader = Reader::new(None, &home);
+        Settings::read(&mut reader).unwrap();
+        for key in reader.known {
+            let (section, field) = key.split_once('.').unwrap();
+            let (_, after) = documented.split_once(&format!("[{section}]")).unwrap_or_else(|| panic!("[{section}]"));
+            let body = after.split("\n[").next().unwrap();
+            let has = body.lines().any(|line| line.trim_start_matches("# ").starts_with(&format!("{field} = ")));
+            assert!(has, "{key} is not in docs/settings.toml");
+        }
+    }
+
     #[test]
     fn the_environment_goes_over_the_file() {
         let toml = "[audio]\nport = 1\n[turns]\nmin_silence_ms = 700\n";
