@@ -480,9 +480,11 @@ mod tests {
         Settings::read(&mut reader).unwrap();
         for key in reader.known {
             let (section, field) = key.split_once('.').unwrap();
-            let (_, after) = documented.split_once(&format!("[{section}]")).unwrap_or_else(|| panic!("[{section}]"));
+            let (_, after) =
+                documented.split_once(&format!("[{section}]")).unwrap_or_else(|| panic!("[{section}]"));
             let body = after.split("\n[").next().unwrap();
-            let has = body.lines().any(|line| line.trim_start_matches("# ").starts_with(&format!("{field} = ")));
+            let has =
+                body.lines().any(|line| line.trim_start_matches("# ").starts_with(&format!("{field} = ")));
             assert!(has, "{key} is not in docs/settings.toml");
         }
     }

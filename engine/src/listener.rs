@@ -79,7 +79,7 @@ impl Listener {
     ) -> Result<Self, ListenError> {
         let decoder = codecs::decoder_for(format)?;
         let ears = detectors.into_iter().map(|vad| Ear::new(vad, config)).collect();
-        Ok(Self { decoder, ears: Ears { ears, mono: Vec::new(), mismatch: None } })
+        Ok(Self { decoder, ears: Ears { ears, mono: Vec::new(), heard_ms: 0.0, mismatch: None } })
     }
 
     /// Takes the next bytes of the stream, appending what was heard to `events`.
@@ -89,6 +89,7 @@ impl Listener {
     /// Events appended before the error stand.
     pub fn push(&mut self, bytes: &[u8], events: &mut Vec<TurnEvent>) -> Result<(), ListenError> {
         let ears = &mut self.ears;
+        ears.heard_ms = 0.0;
         self.decoder.decode(bytes, &mut |pcm| ears.hear(pcm, events))?;
         self.ears.check()
     }
@@ -135,6 +136,8 @@ impl Listener {
 struct Ears {
     ears: Vec<Ear>,
     mono: Vec<f32>,
+    /// Audio of the message being heard, in milliseconds.
+    heard_ms: f64,
     mismatch: Option<String>,
 }
 
@@ -146,6 +149,12 @@ impl Ears {
                 self.ears.len(),
                 pcm.channels
             ));
+            return;
+        }
+        self.heard_ms +=
+            pcm.interleaved.len() as f64 * 1e3 / f64::from(pcm.channels) / f64::from(pcm.sample_rate);
+        if self.heard_ms > MAX_MESSAGE_MS {
+            self.mismatch = Some("one message unpacked to more than ten minutes of audio".to_owned());
             return;
         }
         let several = self.ears.len() > 1;
@@ -323,6 +332,8 @@ impl From<DecodeError> for ListenError {
     }
 }
 
+/// A few bytes can unpack to hours of silence, all of it heard at once: more than any real codec packs into a message.
+const MAX_MESSAGE_MS: f64 = 600_000.0;
 /// 300 ms before the first speech frame: detectors are late, and a plosive's burst is quiet.
 const PRE_ROLL_SAMPLES: u64 = SampleIndex::from_ms(300).0;
 /// Kept between turns: the pre-roll and the onset window of the endpointer.

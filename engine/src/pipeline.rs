@@ -6,14 +6,17 @@
 use std::{sync::Arc, time::Duration};
 
 use protocol::{ClientMessage, CloseCode, ServerEvent, ServerMessage, StartStream};
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, MissedTickBehavior, interval, sleep_until, timeout},
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     Engine,
     outbox::{self, Outgoing},
     ports::Principal,
-    session::{Ending, Session},
+    session::{Ending, Goodbye, Session},
     transport::{Frame, Receive, ReceiveError, Transmit},
 };
 
@@ -28,28 +31,42 @@ pub async fn serve(
     stop: CancellationToken,
 ) {
     let (outbox, writer) = outbox::start(transmit);
-    let refusal = match engine.registry.admit() {
-        None => Some(Refusal::overloaded(engine.registry.max())),
-        Some(slot) => match open(&engine, principal, &mut receive, &stop).await {
-            Ok(session) => {
-                run(session, &mut receive, &outbox, stop).await;
-                drop(slot);
-                None
-            }
-            Err(refusal) => Some(refusal),
-        },
+    let patience = engine.limits.slow_client;
+    let goodbye = match engine.registry.admit() {
+        None => refuse(Refusal::overloaded(engine.registry.max()), &outbox),
+        Some(slot) => {
+            let goodbye = match open(&engine, principal, &mut receive, &stop).await {
+                Ok(session) => run(session, &mut receive, &outbox, stop).await,
+                Err(refusal) => refuse(refusal, &outbox),
+            };
+            drop(slot);
+            goodbye
+        }
     };
-    if let Some(Refusal { code, message, retry_after_ms }) = refusal {
-        metrics::counter!("sessions_refused_total", "code" => u16::from(code).to_string()).increment(1);
-        let error = ServerMessage::Error { code, message, fatal: true, retry_after_ms };
-        let event = Outgoing::Event(Box::new(ServerEvent { event: 1, message: error }));
-        // The outbox is empty: these do not wait. A peer that is gone needs no goodbye.
-        let _ = outbox.send(event).await;
-        let _ = outbox.send(Outgoing::Close(code, "refused")).await;
+    let abort = writer.abort_handle();
+    if let Some((code, reason)) = goodbye {
+        let parting = async {
+            // Fails when the peer is gone, who needs no goodbye.
+            let _ = outbox.send(Outgoing::Close(code, reason)).await;
+            drop(outbox);
+            // A socket closed with unread input is reset, and what it was told last is lost with it.
+            let unread = async { while let Some(Ok(_)) = receive.recv().await {} };
+            let _ = tokio::join!(writer, unread);
+        };
+        let _ = timeout(patience, parting).await;
     }
-    drop(outbox);
-    // The goodbye is written by a peer that reads; one that does not is left.
-    let _ = timeout(engine.limits.slow_client, writer).await;
+    // A writer stuck on a peer that does not read would keep the socket for ever.
+    abort.abort();
+}
+
+/// Says why there is no session; the goodbye to close with.
+fn refuse(refusal: Refusal, outbox: &mpsc::Sender<Outgoing>) -> Option<Goodbye> {
+    let Refusal { code, message, retry_after_ms } = refusal;
+    metrics::counter!("sessions_refused_total", "code" => u16::from(code).to_string()).increment(1);
+    let error = ServerMessage::Error { code, message, fatal: true, retry_after_ms };
+    // The first event of an empty outbox finds room.
+    let _ = outbox.try_send(Outgoing::Event(Box::new(ServerEvent { event: 1, message: error })));
+    Some((code, "refused"))
 }
 
 /// Why no session was opened.
@@ -107,36 +124,39 @@ fn parse_start(json: &[u8]) -> Result<StartStream, Refusal> {
     }
 }
 
-/// The loop.
+/// The loop. Returns what to close with, or nothing when nobody reads.
 async fn run(
     mut session: Session,
     receive: &mut impl Receive,
-    outbox: &tokio::sync::mpsc::Sender<Outgoing>,
+    outbox: &mpsc::Sender<Outgoing>,
     stop: CancellationToken,
-) {
+) -> Option<Goodbye> {
     let limits = session.limits();
     let mut tick = interval(ACK_INTERVAL);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut idle_at = Instant::now() + limits.idle_timeout;
     let mut slow_at = None;
-    let mut drain_at: Option<Instant> = None;
+    let mut drain_at = None;
+    let mut cut = false;
 
     loop {
-        let hearing = session.wants_to_hear();
+        session.conclude();
         let sending = session.has_staged();
         if !sending {
             slow_at = None;
-            if let Some((code, reason)) = session.take_goodbye() {
-                let _ = outbox.send(Outgoing::Close(code, reason)).await;
-                return;
+            if let Some(goodbye) = session.goodbye() {
+                return Some(goodbye);
             }
         }
         let slow = *slow_at.get_or_insert_with(|| Instant::now() + limits.slow_client);
+        let hearing = session.wants_to_hear();
         if !hearing {
             // A client that is not being heard is not idle.
             idle_at = Instant::now() + limits.idle_timeout;
         }
-        let deadline = drain_at.unwrap_or(idle_at);
+        if session.is_ending_early() && drain_at.is_none() {
+            drain_at = Some(Instant::now() + limits.drain);
+        }
 
         tokio::select! {
             permit = outbox.reserve(), if sending => match permit {
@@ -156,15 +176,15 @@ async fn run(
             _ = tick.tick() => session.on_tick(),
             () = sleep_until(slow), if sending => {
                 metrics::counter!("sessions_slow_total").increment(1);
-                return session.abandon("the client did not read its events in time");
+                session.abandon("the client did not read its events in time");
+                return None;
             }
-            () = sleep_until(deadline) => {
-                if drain_at.is_some() { session.cut_drain() } else { session.end(Ending::Idle) }
+            () = sleep_until(idle_at), if !session.is_ending() => session.end(Ending::Idle),
+            () = sleep_until(drain_at.unwrap_or(idle_at)), if drain_at.is_some() && !cut => {
+                cut = true;
+                session.cut_drain();
             }
-            () = stop.cancelled(), if !session.is_ending() => session.end(Ending::Shutdown),
-        }
-        if drain_at.is_none() && session.is_ending_early() {
-            drain_at = Some(Instant::now() + limits.drain);
+            () = stop.cancelled(), if drain_at.is_none() => session.end(Ending::Shutdown),
         }
     }
 }

@@ -7,13 +7,13 @@ mod answering;
 mod hearing;
 mod listening;
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use protocol::{
     ClientMessage, CloseCode, ConfigUpdate, EndReason, Limits, MarkerId, ServerEvent, ServerMessage,
     StartStream, Totals,
 };
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::timeout};
 
 use self::{answering::Answers, hearing::Hearing};
 use crate::{
@@ -22,7 +22,7 @@ use crate::{
     config::{SessionConfig, SessionLimits},
     history::History,
     outbox::Outgoing,
-    ports::Principal,
+    ports::{CandidateContext, Principal},
     recorder::Recorder,
     transport::Frame,
 };
@@ -40,11 +40,16 @@ pub(crate) struct Session {
     staged: VecDeque<ServerEvent>,
     last_event: u64,
     ending: Option<Ending>,
-    goodbye: Option<(CloseCode, &'static str)>,
+    /// Takes effect when the next turn begins.
+    next_config: Option<SessionConfig>,
+    goodbye: Option<Goodbye>,
     totals: Totals,
     refused_messages: u32,
     history_warned: bool,
 }
+
+/// The close code and its reason.
+pub(crate) type Goodbye = (CloseCode, &'static str);
 
 /// Why a session is ending.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -113,9 +118,12 @@ impl Session {
             None => engine.defaults.clone(),
         };
         let hearing = Hearing::new(&engine, start.audio, &config)?;
-        let context = engine.context.context(&principal).await;
-        let missing = context.as_ref().err().map(ToString::to_string);
-        let answerer = Answerer::new(Arc::clone(&engine.chat), context.unwrap_or_default());
+        let (context, missing) = match timeout(PORT_TIMEOUT, engine.context.context(&principal)).await {
+            Ok(Ok(context)) => (context, None),
+            Ok(Err(error)) => (CandidateContext::default(), Some(error.to_string())),
+            Err(_) => (CandidateContext::default(), Some("it did not come in time".to_owned())),
+        };
+        let answerer = Answerer::new(Arc::clone(&engine.chat), context);
         let recorder = config
             .save_history
             .then(|| Recorder::start(Arc::clone(&engine.recorder), principal.clone(), id.clone()));
@@ -129,6 +137,7 @@ impl Session {
             staged: VecDeque::new(),
             last_event: 0,
             ending: None,
+            next_config: None,
             goodbye: None,
             totals: Totals::default(),
             refused_messages: 0,
@@ -171,7 +180,7 @@ impl Session {
             ClientMessage::AnswerNow { text, turn } => self.answer_now(text, turn)?,
             ClientMessage::CancelAnswer { answer_id } => self.cancel_answer(answer_id)?,
             ClientMessage::UpdateConfig { config } => self.update_config(config)?,
-            ClientMessage::Marker { id } => self.mark(id),
+            ClientMessage::Marker { id } => self.mark(id)?,
             ClientMessage::KeepAlive {} => {}
             ClientMessage::EndStream {} => self.end(Ending::Client),
         }
@@ -179,8 +188,24 @@ impl Session {
     }
 
     fn update_config(&mut self, update: ConfigUpdate) -> Result<(), ClientError> {
-        let config =
-            self.config.updated(update).map_err(|error| ClientError::malformed(error.to_string()))?;
+        let current = self.next_config.as_ref().unwrap_or(&self.config);
+        let config = current.updated(update).map_err(|error| ClientError::malformed(error.to_string()))?;
+        if self.hearing.in_turn() {
+            self.next_config = Some(config);
+        } else {
+            self.configure(config);
+        }
+        Ok(())
+    }
+
+    /// Takes a configuration that was sent while somebody spoke: their next turn begins.
+    fn take_next_config(&mut self) {
+        if let Some(config) = self.next_config.take() {
+            self.configure(config);
+        }
+    }
+
+    fn configure(&mut self, config: SessionConfig) {
         self.hearing.set_config(&config);
         if !config.save_history {
             self.recorder = None;
@@ -189,7 +214,6 @@ impl Session {
             self.recorder = Some(Recorder::start(port, principal, self.id.clone()));
         }
         self.config = config;
-        Ok(())
     }
 
     /// Tells the client what was wrong; the session goes on unless that keeps happening.
@@ -205,8 +229,10 @@ impl Session {
 
     /// Begins the end: no more audio; what is open is finished as the reason allows.
     pub(crate) fn end(&mut self, ending: Ending) {
-        if matches!((&self.ending, &ending), (Some(_), Ending::Client | Ending::Shutdown | Ending::Idle)) {
-            return;
+        match (&self.ending, &ending) {
+            (Some(Ending::Client), Ending::Shutdown) => {}
+            (Some(_), Ending::Client | Ending::Shutdown | Ending::Idle) => return,
+            _ => {}
         }
         let first = self.ending.is_none();
         tracing::info!(session_id = self.id, ending = ending.name(), "session ending");
@@ -245,8 +271,8 @@ impl Session {
         tracing::warn!(session_id = self.id, why, "session abandoned");
     }
 
-    /// Once everything is finished and staged: says goodbye. The close code follows when all of it is sent.
-    fn conclude(&mut self) {
+    /// Once everything is finished: stages the last events. The close code follows when all of them are sent.
+    pub(crate) fn conclude(&mut self) {
         let Some(ending) = &self.ending else { return };
         if self.goodbye.is_some() || self.has_work() {
             return;
@@ -258,8 +284,9 @@ impl Session {
             Ending::Limit => {
                 let minutes = self.engine.limits.max_session.as_secs() / 60;
                 let message = format!("a session lasts at most {minutes} minutes; open another one");
+                self.emit(ServerMessage::StreamEnded { reason: EndReason::Limit, totals: self.totals });
                 self.fatal(CloseCode::Limit, message);
-                (Some(EndReason::Limit), (CloseCode::Limit, "session length"))
+                (None, (CloseCode::Limit, "session length"))
             }
             Ending::Idle => {
                 let seconds = self.engine.limits.idle_timeout.as_secs();
@@ -279,10 +306,9 @@ impl Session {
         self.goodbye = Some(close);
     }
 
-    /// The close code, once nothing is left to do or to send.
-    pub(crate) fn take_goodbye(&mut self) -> Option<(CloseCode, &'static str)> {
-        self.conclude();
-        if self.has_staged() && self.ending != Some(Ending::Gone) { None } else { self.goodbye }
+    /// What to close with, once the last events are staged.
+    pub(crate) fn goodbye(&self) -> Option<Goodbye> {
+        self.goodbye
     }
 
     /// Whether something is still being computed.
@@ -292,7 +318,8 @@ impl Session {
 
     /// Whether the client's next frame can be dealt with at once.
     pub(crate) fn wants_to_hear(&self) -> bool {
-        !self.has_staged() && self.hearing.has_room() && matches!(self.ending, None | Some(Ending::Client))
+        let open = matches!(self.ending, None | Some(Ending::Client)) && self.goodbye.is_none();
+        open && !self.has_staged() && self.hearing.has_room()
     }
 
     /// Whether events wait for room in the outbox.
@@ -328,9 +355,10 @@ impl Session {
         }
     }
 
-    fn mark(&mut self, id: MarkerId) {
-        self.hearing.mark(id);
+    fn mark(&mut self, id: MarkerId) -> Result<(), ClientError> {
+        self.hearing.mark(id)?;
         self.answer_markers();
+        Ok(())
     }
 
     fn welcome(&mut self) {
@@ -393,5 +421,7 @@ fn session_id(wanted: Option<String>) -> Result<String, ClientError> {
     }
 }
 
+/// What is asked of the outside must come soon or is done without.
+const PORT_TIMEOUT: Duration = Duration::from_secs(2);
 /// A client that sends more nonsense than this is closed.
 const MAX_REFUSED: u32 = 100;

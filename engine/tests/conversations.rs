@@ -304,7 +304,11 @@ async fn nonsense_is_answered_and_costs_nothing_else() {
 async fn a_client_that_only_talks_nonsense_is_closed() {
     let conversation = Setup::hearing(QUESTION).start().await;
     let sender = conversation.sender.clone();
-    tokio::spawn(async move { while sender.frame(Frame::Control("{".into())).await.is_ok() {} });
+    tokio::spawn(async move {
+        while sender.frame(Frame::Control("{".into())).await.is_ok() {
+            tokio::time::sleep(ms(1)).await;
+        }
+    });
     let ended = conversation.read_to_end().await;
     assert_eq!(ended.story().last().unwrap(), "error 4400 fatal true");
     assert_eq!(ended.code, Some(CloseCode::Malformed));

@@ -9,9 +9,9 @@ use futures_util::{
 };
 use models::chat::{AnswerDelta, AnswerEnd, ChatError};
 use protocol::{Answer, CancelReason, CloseCode, ServerMessage, Timings, Variant};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
-use super::{ClientError, Session, hearing::HeardQuestion};
+use super::{ClientError, PORT_TIMEOUT, Session, hearing::HeardQuestion};
 use crate::answerer::{Answerer, Question};
 
 /// The answers of a session that are being written.
@@ -171,9 +171,17 @@ impl Session {
             let deltas = self.answers.answerer.answer(&question, &self.history);
             let (meter, principal) = (Arc::clone(&self.engine.meter), self.principal.clone());
             let steps = async_stream::stream! {
-                if let Err(limit) = meter.take_answer(&principal).await {
-                    yield (id, Step::Refused(limit.0));
-                    return;
+                match timeout(PORT_TIMEOUT, meter.take_answer(&principal)).await {
+                    Ok(Ok(())) => {}
+                    Ok(Err(limit)) => {
+                        yield (id, Step::Refused(limit.0));
+                        return;
+                    }
+                    Err(_) => {
+                        let why = "the plan could not be looked up in time; send answer_now to try again";
+                        yield (id, Step::Refused(why.to_owned()));
+                        return;
+                    }
                 }
                 yield (id, Step::Granted);
                 for await delta in deltas {
@@ -212,9 +220,14 @@ impl Session {
 
     fn cancelled(&mut self, running: &Running, reason: CancelReason) {
         metrics::counter!("answers_cancelled_total").increment(1);
-        if running.started {
-            self.emit(ServerMessage::AnswerCancelled { answer_id: running.id, reason });
+        if !running.started {
+            self.started(running.id, running.turn, running.variant, running.question.clone());
         }
+        self.emit(ServerMessage::AnswerCancelled { answer_id: running.id, reason });
+    }
+
+    fn started(&mut self, answer_id: u64, turn: u64, variant: Variant, question: String) {
+        self.emit(ServerMessage::AnswerStarted { answer_id, turn, variant, question });
     }
 
     pub(super) fn on_answer_step(&mut self, (id, step): (u64, Step)) {
@@ -224,7 +237,7 @@ impl Session {
             Step::Granted => {
                 running.started = true;
                 let (turn, variant, question) = (running.turn, running.variant, running.question.clone());
-                self.emit(ServerMessage::AnswerStarted { answer_id: id, turn, variant, question });
+                self.started(id, turn, variant, question);
             }
             Step::Refused(why) => {
                 self.answers.take(id);

@@ -40,6 +40,8 @@ pub(super) struct Hearing {
     pub(super) streams: Vec<Stream>,
     pub(super) channels: Vec<Channel>,
     pub(super) finals: FuturesOrdered<BoxFuture<'static, FinalText>>,
+    /// The turns of `finals`, in order: their channel, and how much was said.
+    pub(super) pending: VecDeque<(usize, u64)>,
     pub(super) markers: VecDeque<Marker>,
     pub(super) next_turn: u64,
     pub(super) interim_failed: bool,
@@ -66,8 +68,10 @@ pub(super) struct Channel {
     pub(super) interim_due: bool,
     /// Audio up to here belongs to turns that are over.
     pub(super) ended: SampleIndex,
-    /// Audio up to here has been written down.
+    /// Audio up to here has been written down for good.
     pub(super) settled: SampleIndex,
+    /// Audio up to here has been written down in passing.
+    pub(super) passed: SampleIndex,
 }
 
 pub(super) struct Speculation {
@@ -132,6 +136,16 @@ impl Hearing {
             let why = "several roles need layout separate (interleaved channels) or framing numbered (a stream each)";
             return Err(ClientError::malformed(why));
         }
+        if interleaved && roles.len() < 2 {
+            return Err(ClientError::malformed(
+                "layout separate needs a role for each channel in audio.roles",
+            ));
+        }
+        let count = audio.channels.filter(|_| audio.codec.is_headerless()).map(usize::from);
+        if let Some(channels) = count.filter(|channels| interleaved && *channels != roles.len()) {
+            let why = format!("audio.channels is {channels}, but audio.roles names {}", roles.len());
+            return Err(ClientError::malformed(why));
+        }
         let format = stream_format(&audio)?;
         let ears = if interleaved { roles.len() } else { 1 };
         let streams = (0..roles.len() / ears)
@@ -151,6 +165,7 @@ impl Hearing {
             interim_due: false,
             ended: SampleIndex::default(),
             settled: SampleIndex::default(),
+            passed: SampleIndex::default(),
         };
         Ok(Self {
             transcriber: Arc::clone(&engine.transcriber),
@@ -161,6 +176,7 @@ impl Hearing {
             streams,
             channels: roles.iter().enumerate().map(channel).collect(),
             finals: FuturesOrdered::new(),
+            pending: VecDeque::new(),
             markers: VecDeque::new(),
             next_turn: 1,
             interim_failed: false,
@@ -202,7 +218,20 @@ impl Hearing {
         !self.finals.is_empty()
     }
 
-    pub(super) fn mark(&mut self, id: MarkerId) {
+    /// Whether anybody is speaking.
+    pub(super) fn in_turn(&self) -> bool {
+        self.channels.iter().any(|channel| channel.turn.is_some())
+    }
+
+    /// Notes a marker, to be echoed when the audio before it is written down.
+    pub(super) fn mark(&mut self, id: MarkerId) -> Result<(), ClientError> {
+        if self.markers.len() >= MAX_MARKERS {
+            let why = format!("{MAX_MARKERS} markers wait for their echo; send no more until some have come");
+            return Err(ClientError::new(CloseCode::TooMany, why));
+        }
+        if matches!(&id, MarkerId::Text(text) if text.len() > MAX_MARKER_BYTES) {
+            return Err(ClientError::malformed(format!("a marker id has at most {MAX_MARKER_BYTES} bytes")));
+        }
         let needs: Vec<_> = self
             .channels
             .iter()
@@ -217,6 +246,14 @@ impl Hearing {
             }
         }
         self.markers.push_back(Marker { id, needs });
+        Ok(())
+    }
+
+    /// How far `index` is written down: interim text counts unless a turn before it still waits for its final.
+    pub(super) fn settled(&self, index: usize) -> SampleIndex {
+        let channel = &self.channels[index];
+        let waits = self.pending.iter().any(|(pending, _)| *pending == index);
+        if waits { channel.settled } else { channel.settled.max(channel.passed) }
     }
 
     /// The next text. Cancel-safe; never ready when nothing is being written down.
@@ -308,5 +345,8 @@ fn stream_format(audio: &AudioFormat) -> Result<StreamFormat, ClientError> {
 static NEXT_KEY: AtomicU64 = AtomicU64::new(1);
 /// Channels are `u8` on the wire and at most 8.
 const MAX_CHANNELS: u64 = 8;
+/// Markers that wait for their echo.
+const MAX_MARKERS: usize = 64;
+const MAX_MARKER_BYTES: usize = 64;
 /// Turns that wait to be written down before the client is heard again.
 const MAX_PENDING_FINALS: usize = 4;

@@ -2,13 +2,13 @@
 //!
 //! Not here: what is kept between the steps (`hearing`).
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use codecs::SampleIndex;
 use futures_util::FutureExt as _;
 use models::speech::{Priority, TranscribeError, Transcript};
 use protocol::{AnswerMode, CloseCode, FrameHeader, Framing, Role, ServerMessage, Transcription, WordTiming};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use super::{
     ClientError, Ending, Session,
@@ -39,7 +39,9 @@ impl Session {
         bytes: &[u8],
     ) -> Result<(), ClientError> {
         if self.ending.is_some() {
-            return Err(ClientError::malformed("audio came after end_stream and was ignored"));
+            // A microphone stops a little late: nobody waits for these words.
+            metrics::counter!("audio_chunks_late_total").increment(1);
+            return Ok(());
         }
         if bytes.len() > protocol::MAX_AUDIO_BYTES {
             let message = format!(
@@ -151,6 +153,7 @@ impl Session {
                 self.hearing.next_turn += 1;
                 channel.turn = Some(turn);
                 let role = channel.role;
+                self.take_next_config();
                 self.emit(ServerMessage::SpeechStarted {
                     channel: index as u8,
                     role,
@@ -166,6 +169,9 @@ impl Session {
                 if channel.speculation.take().is_some() {
                     metrics::counter!("speculations_total", "outcome" => "dropped").increment(1);
                 }
+                if !self.hearing.markers.is_empty() {
+                    self.hearing.request_interim(index);
+                }
             }
             TurnEventKind::Ended(utterance) => self.on_turn_ended(index, utterance),
         }
@@ -178,8 +184,12 @@ impl Session {
             utterance,
             Priority::Speculative,
         ));
+        // A marker may wait for the interim pass.
+        let marked = !self.hearing.markers.is_empty();
         let channel = &mut self.hearing.channels[index];
-        channel.interim = None;
+        if !marked {
+            channel.interim = None;
+        }
         channel.speculation = Some(Speculation { speech_end: utterance.speech_end, work });
     }
 
@@ -198,6 +208,7 @@ impl Session {
             metrics::counter!("speculations_total", "outcome" => "confirmed").increment(1);
         }
         let at_ms = utterance.speech_end.as_ms();
+        let said_ms = SampleIndex(utterance.speech_end - utterance.speech_start).as_ms();
         self.emit(ServerMessage::SpeechEnded { channel: index as u8, role, at_ms, turn });
 
         let transcriber = Arc::clone(&self.hearing.transcriber);
@@ -205,13 +216,21 @@ impl Session {
         let first = confirmed.unwrap_or_else(|| transcriber.transcribe(again.clone()));
         let text = async move {
             let (mut result, mut warnings) = collect(first).await;
-            if result.is_err() {
+            let mut failures = 0;
+            while let Err(error) = &result {
+                if matches!(error, TranscribeError::Overloaded { .. }) {
+                    // A final waits for its turn, however long; the session is not heard meanwhile.
+                    sleep(OVERLOAD_PAUSE).await;
+                } else if std::mem::replace(&mut failures, 1) > 0 {
+                    break;
+                }
                 metrics::counter!("final_retries_total").increment(1);
-                (result, warnings) = collect(transcriber.transcribe(again)).await;
+                (result, warnings) = collect(transcriber.transcribe(again.clone())).await;
             }
             FinalText { turn, channel: index, utterance, decided, warnings, result }
         };
         self.hearing.finals.push_back(text.boxed());
+        self.hearing.pending.push_back((index, said_ms));
     }
 
     pub(super) fn on_heard(&mut self, heard: Heard) {
@@ -225,8 +244,8 @@ impl Session {
     fn on_interim(&mut self, text: InterimText) {
         let InterimText { turn, channel: index, utterance, result } = text;
         let channel = &mut self.hearing.channels[index];
-        // A pass that failed settles too: a marker must not wait for what may never come.
-        channel.settled = channel.settled.max(utterance.heard);
+        // A pass that failed counts too: a marker must not wait for what may never come.
+        channel.passed = channel.passed.max(utterance.heard);
         let role = channel.role;
         if std::mem::take(&mut channel.interim_due) {
             self.hearing.request_interim(index);
@@ -252,6 +271,7 @@ impl Session {
 
     fn on_final(&mut self, text: FinalText) {
         let FinalText { turn, channel: index, utterance, decided, warnings, result } = text;
+        let (_, said_ms) = self.hearing.pending.pop_front().unwrap_or_default();
         let channel = &mut self.hearing.channels[index];
         channel.settled = channel.settled.max(utterance.heard);
         let role = channel.role;
@@ -261,6 +281,7 @@ impl Session {
         let transcript = match result {
             Ok(transcript) => transcript,
             Err(error) => {
+                self.totals.audio_dropped_ms += said_ms;
                 let message = format!("turn {turn} could not be written down, its words are lost: {error}");
                 return self.error(CloseCode::Overloaded, message, None);
             }
@@ -296,11 +317,8 @@ impl Session {
     /// Echoes the markers whose audio is all written down.
     pub(super) fn answer_markers(&mut self) {
         while let Some(marker) = self.hearing.markers.front() {
-            let settled = marker
-                .needs
-                .iter()
-                .zip(&self.hearing.channels)
-                .all(|(need, channel)| channel.settled >= *need);
+            let mut needs = marker.needs.iter().enumerate();
+            let settled = needs.all(|(index, need)| self.hearing.settled(index) >= *need);
             if !settled {
                 return;
             }
@@ -312,7 +330,10 @@ impl Session {
 
     /// Gives up the texts still being computed; their number.
     pub(super) fn drop_pending_texts(&mut self) -> usize {
-        std::mem::take(&mut self.hearing.finals).len()
+        let lost = std::mem::take(&mut self.hearing.pending);
+        self.hearing.finals.clear();
+        self.totals.audio_dropped_ms += lost.iter().map(|(_, said_ms)| said_ms).sum::<u64>();
+        lost.len()
     }
 }
 
@@ -344,3 +365,6 @@ fn transcription(
         words: is_final.then(|| words.collect()),
     }
 }
+
+/// Before a final that found the pool full is asked for again.
+const OVERLOAD_PAUSE: Duration = Duration::from_millis(100);

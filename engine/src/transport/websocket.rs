@@ -13,6 +13,7 @@ use tokio_tungstenite::{
     WebSocketStream,
     tungstenite::{
         Error, Message,
+        error::ProtocolError,
         protocol::{CloseFrame, Role, WebSocketConfig},
     },
 };
@@ -51,6 +52,8 @@ where
                 Ok(Message::Text(text)) => Ok(Frame::Control(Bytes::from(text))),
                 Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_)) => continue,
                 Ok(Message::Close(_)) | Err(Error::ConnectionClosed | Error::AlreadyClosed) => return None,
+                // The peer's process or network is gone: nothing was malformed.
+                Err(Error::Protocol(ProtocolError::ResetWithoutClosingHandshake)) => return None,
                 Err(Error::Capacity(_)) => Err(ReceiveError::TooBig { max: MAX_MESSAGE }),
                 Err(Error::Io(_)) => return None,
                 Err(error) => Err(ReceiveError::Broken(error.to_string())),

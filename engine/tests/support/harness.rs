@@ -222,8 +222,12 @@ impl Conversation {
         while let Some(event) = self.client.next().await {
             self.events.push(event);
         }
+        let code = self.client.closed();
+        // A peer that has read the goodbye hangs up.
+        self.client.hang_up();
+        drop(self.sender);
         self.session.await.expect("the session does not panic");
-        Ended { events: self.events, code: self.client.closed() }
+        Ended { events: self.events, code }
     }
 }
 
