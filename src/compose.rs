@@ -1,6 +1,6 @@
 //! Builds what the program is made of, step by step, from checked settings.
 
-use std::{net::SocketAddr, num::NonZeroUsize, path::Path, sync::Arc, time::Duration};
+use std::{net::SocketAddr, num::NonZeroUsize, sync::Arc, time::Duration};
 
 use engine::{
     Engine, VadFactory,
@@ -21,12 +21,12 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     Error, bridge,
     command::models::ensure,
-    settings::{Answers, Auth, Candidate, Detector, Settings},
+    settings::{Answers, Auth, Candidate, Detector, Document, Settings},
 };
 
 /// An engine built from `settings`; fetches weights that are missing, with a progress bar.
 pub(crate) async fn engine(settings: &Settings) -> Result<Engine, Error> {
-    let candidate = candidate(&settings.candidate)?;
+    let candidate = candidate(&settings.candidate);
     let chat = chat(&settings.answers)?;
     let pool = speech(settings).await?;
     let authorizer: Arc<dyn Authorizer> = match &settings.auth {
@@ -79,28 +79,13 @@ fn chat(answers: &Answers) -> Result<Arc<dyn ChatModel>, Error> {
     })
 }
 
-fn candidate(candidate: &Candidate) -> Result<CandidateContext, Error> {
-    let read = |name: &str, file: &Option<std::path::PathBuf>| match file {
-        None => Ok(String::new()),
-        Some(file) => text(file).map_err(|error| format!("{name} {}: {error}", file.display())),
-    };
-    Ok(CandidateContext {
+fn candidate(candidate: &Candidate) -> CandidateContext {
+    let text = |document: &Option<Document>| document.as_ref().map(|document| document.text.clone());
+    CandidateContext {
         profile: String::new(),
-        cv: read("candidate.cv_file", &candidate.cv_file)?,
-        job_description: read("candidate.job_file", &candidate.job_file)?,
-    })
-}
-
-/// A text file of a sensible size.
-pub(crate) fn text(file: &Path) -> Result<String, Error> {
-    let size = std::fs::metadata(file)?.len();
-    if size > MAX_TEXT_BYTES {
-        return Err(format!("{size} bytes; a text of at most {MAX_TEXT_BYTES} is read").into());
+        cv: text(&candidate.cv).unwrap_or_default(),
+        job_description: text(&candidate.job).unwrap_or_default(),
     }
-    std::fs::read_to_string(file).map_err(|error| match error.kind() {
-        std::io::ErrorKind::InvalidData => "not a UTF-8 text file; save the document as plain text".into(),
-        _ => error.into(),
-    })
 }
 
 /// Both servers, accepting.
@@ -167,5 +152,4 @@ async fn bind(name: &str, address: SocketAddr) -> Result<TcpListener, Error> {
     })
 }
 
-const MAX_TEXT_BYTES: u64 = 1024 * 1024;
 const METRICS_UPKEEP: Duration = Duration::from_secs(5);

@@ -67,7 +67,7 @@ fn run(cli: Cli) -> Result<ExitCode, Error> {
     let settings = Settings::load(cli.config.as_deref())?;
     logging::start(&settings.log, cli.command.default_log_level())?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(async {
+    let code = runtime.block_on(async {
         match cli.command {
             cli::Command::Demo(arguments) => command::demo::run(settings, arguments).await,
             cli::Command::Serve(arguments) => command::serve::run(settings, arguments).await,
@@ -76,7 +76,10 @@ fn run(cli: Cli) -> Result<ExitCode, Error> {
             cli::Command::Models(arguments) => command::models::run(&settings, arguments).await,
             cli::Command::Doctor => command::doctor::run(&settings).await,
         }
-    })
+    });
+    // A download that was asked to stop does not notice before its client does.
+    runtime.shutdown_background();
+    code
 }
 
 /// Any failure of a command, worded for the person at the terminal.

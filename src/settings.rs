@@ -22,6 +22,7 @@ use models::chat::{OpenAiChat, OpenAiChatConfig};
 use protocol::{AnswerLength, AnswerMode, AnswersUpdate, ConfigUpdate, TurnsUpdate, Variant};
 use secrecy::SecretString;
 use serde::de::DeserializeOwned;
+use tracing_subscriber::EnvFilter;
 
 /// Every setting, checked.
 #[derive(Debug)]
@@ -83,13 +84,45 @@ pub(crate) enum Answers {
     OpenAi(Box<OpenAiChatConfig>),
 }
 
-/// Files about the candidate, read at start.
+/// Documents about the candidate.
 #[derive(Debug, Default)]
 pub(crate) struct Candidate {
-    /// The CV as plain text.
-    pub(crate) cv_file: Option<PathBuf>,
-    /// The job description as plain text.
-    pub(crate) job_file: Option<PathBuf>,
+    /// The CV.
+    pub(crate) cv: Option<Document>,
+    /// The job description.
+    pub(crate) job: Option<Document>,
+}
+
+/// A text file, read at start.
+pub(crate) struct Document {
+    /// Where it was.
+    pub(crate) path: PathBuf,
+    /// What it says.
+    pub(crate) text: String,
+}
+
+impl Document {
+    /// Reads a text of a sensible size.
+    pub(crate) fn read(path: PathBuf) -> Result<Self, String> {
+        let at = |why: String| format!("{}: {why}", path.display());
+        let size = std::fs::metadata(&path).map_err(|error| at(error.to_string()))?.len();
+        if size > MAX_DOCUMENT_BYTES {
+            return Err(at(format!("{size} bytes; a text of at most {MAX_DOCUMENT_BYTES} is read")));
+        }
+        let text = std::fs::read_to_string(&path).map_err(|error| match error.kind() {
+            std::io::ErrorKind::InvalidData => {
+                at("not a UTF-8 text; save the document as plain text".to_owned())
+            }
+            _ => at(error.to_string()),
+        })?;
+        Ok(Self { path, text })
+    }
+}
+
+impl fmt::Debug for Document {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({} bytes)", self.path.display(), self.text.len())
+    }
 }
 
 /// A voice-activity detector.
@@ -164,9 +197,12 @@ impl Settings {
                 reader.problem(format!("{name}: use 1 to 64, or leave it out"));
             }
         }
+        if let Some(file) = speech.weights_file.as_ref().filter(|file| !file.is_file()) {
+            reader.problem(format!("speech.weights_file: {} is no file", file.display()));
+        }
         let candidate = Candidate {
-            cv_file: reader.optional("candidate.cv_file"),
-            job_file: reader.optional("candidate.job_file"),
+            cv: reader.document("candidate.cv_file"),
+            job: reader.document("candidate.job_file"),
         };
         let session = reader.session();
         Some(Self {
@@ -181,7 +217,7 @@ impl Settings {
             session: session?,
             detector: reader.get("turns.detector", Detector::Earshot),
             cache_dir: reader.cache_dir()?,
-            log: Log { level: reader.optional("log.level"), json: reader.get("log.json", false) },
+            log: reader.log(),
         })
     }
 }
@@ -209,7 +245,15 @@ impl Reader {
         let mut problems = Vec::new();
         if let Some(file) = file {
             match std::fs::read_to_string(file) {
-                Ok(text) => figment = figment.merge(Toml::string(&text)),
+                Ok(text) => {
+                    let toml = Figment::from(Toml::string(&text));
+                    match toml.extract::<Dict>() {
+                        Ok(_) => figment = figment.merge(toml),
+                        Err(error) => {
+                            problems.push(format!("{}: not TOML: {}", file.display(), first_line(&error)))
+                        }
+                    }
+                }
                 Err(error) => problems.push(format!("{}: {error}", file.display())),
             }
         }
@@ -217,7 +261,8 @@ impl Reader {
             environment.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.clone())
         };
         for (name, key) in SHORT_FORMS {
-            if let Some(value) = find(name) {
+            // Shells and container files set what they do not have to nothing.
+            if let Some(value) = find(name).filter(|value| !value.is_empty()) {
                 figment = figment.merge(Serialized::default(key, value));
             }
         }
@@ -259,6 +304,19 @@ impl Reader {
 
     fn get<T: DeserializeOwned>(&mut self, key: &'static str, default: T) -> T {
         self.optional(key).unwrap_or(default)
+    }
+
+    fn document(&mut self, key: &'static str) -> Option<Document> {
+        let path = self.optional(key)?;
+        Document::read(path).map_err(|error| self.problem(format!("{key}: {error}"))).ok()
+    }
+
+    fn log(&mut self) -> Log {
+        let level = self.optional::<String>("log.level");
+        if let Some(Err(error)) = level.as_ref().map(EnvFilter::try_new) {
+            self.problem(format!("log.level: {error}; use error, warn, info, debug or trace"));
+        }
+        Log { level, json: self.get("log.json", false) }
     }
 
     fn auth(&mut self, listeners: &[(&str, SocketAddr)]) -> Option<Auth> {
@@ -420,6 +478,11 @@ impl Reader {
     }
 }
 
+/// What is wrong and where, without the line itself, which may hold a key.
+fn first_line(error: &figment::Error) -> String {
+    error.to_string().lines().next().unwrap_or_default().to_owned()
+}
+
 /// Same section or same field: enough for a hint.
 fn similar(known: &str, key: &str) -> bool {
     let (section, field) = known.split_once('.').unwrap_or((known, ""));
@@ -439,6 +502,7 @@ const SHORT_FORMS: [(&str, &str); 4] = [
     ("OPENAI_API_KEY", "answers.api_key"),
     ("OPENAI_BASE_URL", "answers.base_url"),
 ];
+const MAX_DOCUMENT_BYTES: u64 = 1024 * 1024;
 /// 128 bits as hexadecimal digits.
 const MIN_TOKEN_BYTES: usize = 32;
 

@@ -80,7 +80,7 @@ pub struct Transcript {
 pub struct Word {
     /// As written in the text, punctuation included, without surrounding space.
     pub text: String,
-    /// Milliseconds from the first sample of the request.
+    /// Milliseconds from the first sample of the request; see the back-end for how exact.
     pub start_ms: u32,
     /// Milliseconds from the first sample of the request; never before `start_ms`.
     pub end_ms: u32,

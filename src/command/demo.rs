@@ -15,15 +15,15 @@ use crate::{
     compose,
     playback::Playback,
     recording::Recording,
-    settings::{Answers, Auth, Settings},
+    settings::{Answers, Auth, Document, Settings},
     terminal::{Screen, clock},
 };
 
 pub(crate) async fn run(mut settings: Settings, arguments: Demo) -> Result<ExitCode, Error> {
     // One person on one machine: the demo's server listens on loopback only.
     settings.auth = Auth::Off;
-    if arguments.cv.is_some() {
-        settings.candidate.cv_file.clone_from(&arguments.cv);
+    if let Some(path) = arguments.cv {
+        settings.candidate.cv = Some(Document::read(path)?);
     }
     let mut recording = match &arguments.file {
         Some(file) => Recording::as_microphone(file)?,
@@ -37,13 +37,10 @@ pub(crate) async fn run(mut settings: Settings, arguments: Demo) -> Result<ExitC
         }
         Answers::OpenAi(config) => format!("{} at {}", config.model, config.base_url),
     };
-    let cv = settings
-        .candidate
-        .cv_file
-        .as_ref()
-        .map_or("the sample CV".to_owned(), |file| file.display().to_string());
+    let cv =
+        settings.candidate.cv.as_ref().map_or("the sample CV".to_owned(), |cv| cv.path.display().to_string());
     let mut engine = compose::engine(&settings).await?;
-    if settings.candidate.cv_file.is_none() {
+    if settings.candidate.cv.is_none() {
         use_sample_cv(&mut engine);
     }
     let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));

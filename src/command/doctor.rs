@@ -185,12 +185,9 @@ fn authority(url: &str) -> Option<String> {
 }
 
 fn candidate(settings: &Settings) -> Finding {
-    match &settings.candidate.cv_file {
+    match &settings.candidate.cv {
         None => Weak("no CV: set candidate.cv_file, so that answers know the candidate".to_owned()),
-        Some(file) => match compose::text(file) {
-            Ok(text) => Good(format!("{} ({} lines)", file.display(), text.lines().count())),
-            Err(error) => Bad(format!("candidate.cv_file {}: {error}", file.display())),
-        },
+        Some(cv) => Good(format!("{} ({} lines)", cv.path.display(), cv.text.lines().count())),
     }
 }
 

@@ -9,7 +9,11 @@ use crate::{Error, cli::Serve, compose, settings::Settings};
 pub(crate) async fn run(settings: Settings, arguments: Serve) -> Result<ExitCode, Error> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let engine = Arc::new(compose::engine(&settings).await?);
+    let engine = tokio::select! {
+        engine = compose::engine(&settings) => Arc::new(engine?),
+        _ = terminate.recv() => return Ok(ExitCode::SUCCESS),
+        _ = interrupt.recv() => return Ok(ExitCode::SUCCESS),
+    };
     let model = engine.chat.name().to_owned();
     let mut servers =
         compose::serve(engine, settings.audio_address, settings.api_address, &settings.allowed_origins)

@@ -51,7 +51,7 @@ pub struct TurnsUpdate {
     /// Every turn ends after this much silence.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_silence_ms: Option<u32>,
-    /// Whether to transcribe and answer on a guess that the turn has ended.
+    /// Whether to transcribe on a guess that the turn has ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub eager: Option<bool>,
 }

@@ -8,6 +8,9 @@ use super::{TranscribeRequest, Transcript, TranscriptEvent};
 
 /// A blocking recogniser, used by one thread.
 pub(super) trait Engine: Send {
+    /// Does what the first request should not wait for. Called once, on the thread that will use the engine.
+    fn warm_up(&mut self) {}
+
     /// Writes `request` down. Returns [`EngineError::Aborted`] soon after `abort` becomes true.
     fn recognise(
         &mut self,

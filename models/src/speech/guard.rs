@@ -76,7 +76,7 @@ pub(super) fn fault(words: &[Word], evidence: Evidence) -> Option<Fault> {
     }
 }
 
-/// Removes annotations ("[Music]", "(wind blowing)", "*gunshot*", "♪ … ♪") and marks without a letter or figure
+/// Removes annotations (`[Music]`, "(wind blowing)", "*gunshot*", "♪ … ♪") and marks without a letter or figure
 /// ("...", ">>", "(", damaged characters).
 ///
 /// Square brackets, asterisks and notes enclose annotations of any length; round brackets only up to four words, as

@@ -29,10 +29,9 @@ use super::{
 /// How many workers there are and how much may wait for them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PoolConfig {
-    /// Requests that run at the same time. Each costs a state: about 22 MiB for `tiny.en`, 140 MiB for `base.en`.
+    /// Requests that run at the same time. Each keeps a state: about 54 MiB for `tiny.en`, 75 MiB for `base.en`.
     pub workers: NonZeroUsize,
-    /// Threads that compute one request. `workers * threads_per_worker` above the number of cores makes everything slow
-    /// (ggml's threads wait for each other at every operation), and so does a machine busy with other work.
+    /// Threads that compute one request.
     pub threads_per_worker: NonZeroUsize,
     /// Requests that may wait, of all classes. A final request takes the place of a waiting interim or speculative one,
     /// so it is refused only when this many final requests wait.
@@ -40,14 +39,24 @@ pub struct PoolConfig {
 }
 
 impl PoolConfig {
-    /// What suits a machine of `cores` cores that does little else.
+    /// What suits a machine of `cores` cores: a worker a core, two threads each (one on a single core).
+    ///
+    /// Twice as many threads as cores, on purpose. ggml's threads meet at a barrier after every operation, and GNU
+    /// OpenMP lets them spin there 300,000 rounds as long as it has no more threads than cores: then one other busy
+    /// process stretched single passes from 0.5 to 14 s. With more threads than cores it spins 1,000 rounds and
+    /// sleeps. Milliseconds for one utterance of 3 / 6 / 11 s with `base.en` on two cores, median, and for two at once:
+    ///
+    /// | workers × threads | one | two at once | one, beside two busy loops |
+    /// |---|---|---|---|
+    /// | 1 × 2 | 326 / 545 / 890 (worst 11,000) | 673 / 1,130 / 1,860 (worst 14,200) | 985 / – / – |
+    /// | 1 × 2, `OMP_WAIT_POLICY=passive` | 676 / 743 / 1,453 | 1,287 / 1,649 / 3,002 | 846 / – / – |
+    /// | 2 × 1 | 416 / 659 / 1,130 | 441 / 769 / 1,436 | 713 / 1,201 / 1,966 |
+    /// | **2 × 2** | 299 / 567 / 906 | 488 / 1,037 / 1,580 | 954 / 983 / 2,336 |
+    ///
+    /// More than two threads a worker has not been measured. Where a container limits CPU time instead of the set of
+    /// CPUs, OpenMP counts too many cores: give the process `GOMP_SPINCOUNT=1000` in its environment.
     pub fn for_cores(cores: NonZeroUsize) -> Self {
-        let threads = cores.min(THREADS);
-        Self {
-            workers: NonZeroUsize::new(cores.get() / threads).unwrap_or(NonZeroUsize::MIN),
-            threads_per_worker: threads,
-            max_waiting: 64,
-        }
+        Self { workers: cores, threads_per_worker: cores.min(THREADS), max_waiting: 64 }
     }
 }
 
@@ -87,6 +96,8 @@ pub enum LoadError {
 /// more urgent request of its stream arrives or finds no free worker. That is noticed at the end of an encoder pass, so
 /// a final request waits for at most that.
 ///
+/// Words have the times of the phrase they are in, shared out by length of writing: within half a second for most.
+///
 /// Dropping the pool ends all requests with [`TranscribeError::Failed`] and joins the threads, for which it blocks for
 /// as long as an encoder pass takes.
 pub struct InferencePool {
@@ -95,7 +106,11 @@ pub struct InferencePool {
 }
 
 impl InferencePool {
-    /// Loads Whisper weights (a ggml file) and starts the workers. Blocks for about a second; call it before serving.
+    /// Loads Whisper weights (a ggml file) and starts the workers, which warm up by themselves. Blocks for a fraction of
+    /// a second; call it before serving.
+    ///
+    /// whisper.cpp's own messages, which hold no text, go to `tracing` under the target `whisper_rs`. It calls every
+    /// aborted pass an error, so leave that target out of the log unless you look for a fault.
     ///
     /// # Errors
     /// See [`LoadError`].
@@ -330,6 +345,9 @@ struct Worker {
 
 impl Worker {
     fn work(mut self) {
+        if let Some(engine) = &mut self.engine {
+            engine.warm_up();
+        }
         while let Some((job, abort)) = self.next() {
             let priority = label(job.request.priority);
             metrics::histogram!("speech_queue_wait_seconds", "priority" => priority)
@@ -423,7 +441,7 @@ fn describe_metrics() {
     describe_histogram!("speech_inference_seconds", Unit::Seconds, "From start to end, by priority");
 }
 
-/// Threads for one request where there are as many cores.
+/// Threads for one request where there is more than one core.
 const THREADS: NonZeroUsize = NonZeroUsize::new(2).expect("two is not zero");
 
 #[cfg(test)]

@@ -60,6 +60,15 @@ impl WhisperEngine {
 }
 
 impl Engine for WhisperEngine {
+    /// A pass over silence: touches the weights, and starts this thread's OpenMP team, which must exist for the spin
+    /// limit that [`PoolConfig::for_cores`](super::PoolConfig::for_cores) relies on.
+    fn warm_up(&mut self) {
+        let english = get_lang_id("en");
+        if let Err(error) = self.pass(&[], short_context(0), english, &[], &AtomicBool::new(false)) {
+            tracing::warn!(?error, "the warm-up of a speech worker failed");
+        }
+    }
+
     fn recognise(
         &mut self,
         request: &TranscribeRequest,
