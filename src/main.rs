@@ -18,23 +18,16 @@ mod recording;
 mod settings;
 mod terminal;
 
-use std::{
-    os::unix::process::CommandExt as _,
-    process::{Command, ExitCode},
-};
+use std::process::ExitCode;
 
 use clap::Parser as _;
 
 use crate::{
-    cli::Cli,
-    settings::{OMP_WAIT_POLICY, Settings, SettingsError},
+    cli::{Cli, Command},
+    settings::{Settings, SettingsError},
 };
 
 fn main() -> ExitCode {
-    let error = if settings::openmp_is_told() { None } else { Some(restart_with_sleeping_threads()) };
-    if let Some(error) = error {
-        eprintln!("interviewai: {error}; speech recognition will be slow on a busy machine");
-    }
     // Two providers are in the dependency tree; rustls cannot choose by itself.
     if rustls::crypto::aws_lc_rs::default_provider().install_default().is_err() {
         eprintln!("another TLS provider was installed first");
@@ -50,31 +43,18 @@ fn main() -> ExitCode {
     }
 }
 
-/// Starts this program anew in the same process, with OpenMP's threads sleeping while they wait instead of spinning: on a
-/// busy machine a pass takes seconds otherwise (docs/adr/0005-openmp-waits-passively.md). Returns only when it failed.
-fn restart_with_sleeping_threads() -> std::io::Error {
-    let mut arguments = std::env::args_os();
-    let name = arguments.next().unwrap_or_default();
-    match std::env::current_exe() {
-        Ok(program) => {
-            Command::new(program).arg0(name).args(arguments).env(OMP_WAIT_POLICY, "passive").exec()
-        }
-        Err(error) => error,
-    }
-}
-
 fn run(cli: Cli) -> Result<ExitCode, Error> {
     let settings = Settings::load(cli.config.as_deref())?;
     logging::start(&settings.log, cli.command.default_log_level())?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let code = runtime.block_on(async {
         match cli.command {
-            cli::Command::Demo(arguments) => command::demo::run(settings, arguments).await,
-            cli::Command::Serve(arguments) => command::serve::run(settings, arguments).await,
-            cli::Command::Stream(arguments) => command::stream::run(&settings, arguments).await,
-            cli::Command::Transcribe(arguments) => command::transcribe::run(settings, arguments).await,
-            cli::Command::Models(arguments) => command::models::run(&settings, arguments).await,
-            cli::Command::Doctor => command::doctor::run(&settings).await,
+            Command::Demo(arguments) => command::demo::run(settings, arguments).await,
+            Command::Serve(arguments) => command::serve::run(settings, arguments).await,
+            Command::Stream(arguments) => command::stream::run(&settings, arguments).await,
+            Command::Transcribe(arguments) => command::transcribe::run(settings, arguments).await,
+            Command::Models(arguments) => command::models::run(&settings, arguments).await,
+            Command::Doctor => command::doctor::run(&settings).await,
         }
     });
     // A download that was asked to stop does not notice before its client does.

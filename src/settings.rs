@@ -222,14 +222,6 @@ impl Settings {
     }
 }
 
-/// Whether OpenMP, which computes speech recognition, was told at the start of the process how its threads wait.
-pub(crate) fn openmp_is_told() -> bool {
-    env::var_os(OMP_WAIT_POLICY).is_some()
-}
-
-/// OpenMP's own variable; read by its library before `main`.
-pub(crate) const OMP_WAIT_POLICY: &str = "OMP_WAIT_POLICY";
-
 /// Takes settings one by one, remembering which names there are and what was wrong.
 struct Reader {
     figment: Figment,

@@ -119,14 +119,15 @@ fn processor() -> Finding {
 fn threads(settings: &Settings) -> Finding {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let pool = compose::pool_config(settings);
-    let used = pool.workers.get() * pool.threads_per_worker.get();
+    let (workers, threads) = (pool.workers.get(), pool.threads_per_worker.get());
     let text = format!(
         "{} speech worker(s) of {} thread(s) on {cores} core(s)",
         pool.workers, pool.threads_per_worker
     );
-    if used > cores {
+    // docs/adr/0005-threads-of-speech-recognition.md
+    if threads > 1 && workers * threads <= cores {
         Weak(format!(
-            "{text}: more threads than cores wait for each other; lower speech.workers or speech.threads"
+            "{text}: as many threads as cores spin while they wait, and a busy machine makes that seconds; leave speech.workers out"
         ))
     } else {
         Good(text)
