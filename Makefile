@@ -20,6 +20,7 @@ demo: deps build weights ## Play a sample interview, see transcript and answers
 
 # What fails fast comes first.
 test: deps fmt-check lint doc build weights ## All checks and tests
+	@$(PROGRAM) models fetch tiny.en
 	$(call step,tests)
 	@cargo test $(CARGO_FLAGS) --workspace
 

@@ -20,13 +20,14 @@ pub fn is_question(text: &str) -> bool {
         }
         sentence.ends_with('?')
             || CUES.iter().any(|cue| contains_words(&plain, cue))
-            || (words.len() >= 3 && (AUXILIARIES.contains(&words[0]) || asks(words[0], words[1])))
+            || (words.len() >= 3 && asks(words[0], words[1]))
     })
 }
 
-/// "How would…" asks; "When we…" tells.
+/// "How would…" and "Have you…" ask; "When we…" and "has got…" tell.
 fn asks(first: &str, second: &str) -> bool {
-    INTERROGATIVES.contains(&first) && !PRONOUNS.contains(&second)
+    let subject = SUBJECTS.contains(&second);
+    (INTERROGATIVES.contains(&first) && !subject) || (AUXILIARIES.contains(&first) && subject)
 }
 
 fn sentences(text: &str) -> impl Iterator<Item = &str> {
@@ -118,8 +119,11 @@ const AUXILIARIES: &[&str] = &[
     "should",
 ];
 
-/// After a question word these make a statement: "What I mean", "When we …", "If you need …".
-const PRONOUNS: &[&str] = &["i", "we", "it", "that", "they", "he", "she", "this", "you"];
+/// After a question word these make a statement ("What I mean"), after an auxiliary a question ("Have you").
+const SUBJECTS: &[&str] = &[
+    "i", "we", "it", "that", "they", "he", "she", "this", "you", "there", "your", "our", "the", "any",
+    "anyone",
+];
 
 #[cfg(test)]
 mod tests {
@@ -142,6 +146,8 @@ mod tests {
         check("Thanks for coming in today.", false);
         check("When I joined the company we were ten people.", false);
         check("What I mean is the whole team.", false);
+        check("has got a little too much of steel.", false);
+        check("is the service still running", true);
         check("Right?", false);
         check("", false);
         check("...", false);
