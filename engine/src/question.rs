@@ -26,8 +26,9 @@ pub fn is_question(text: &str) -> bool {
 
 /// "How would…" and "Have you…" ask; "When we…" and "has got…" tell.
 fn asks(first: &str, second: &str) -> bool {
-    let subject = SUBJECTS.contains(&second);
-    (INTERROGATIVES.contains(&first) && !subject) || (AUXILIARIES.contains(&first) && subject)
+    let pronoun = PRONOUNS.contains(&second);
+    let auxiliary = AUXILIARIES.contains(&first) && (pronoun || DETERMINERS.contains(&second));
+    (INTERROGATIVES.contains(&first) && !pronoun) || auxiliary
 }
 
 fn sentences(text: &str) -> impl Iterator<Item = &str> {
@@ -120,10 +121,10 @@ const AUXILIARIES: &[&str] = &[
 ];
 
 /// After a question word these make a statement ("What I mean"), after an auxiliary a question ("Have you").
-const SUBJECTS: &[&str] = &[
-    "i", "we", "it", "that", "they", "he", "she", "this", "you", "there", "your", "our", "the", "any",
-    "anyone",
-];
+const PRONOUNS: &[&str] = &["i", "we", "it", "that", "they", "he", "she", "this", "you"];
+
+/// After an auxiliary these too begin its subject.
+const DETERMINERS: &[&str] = &["there", "your", "our", "the", "any", "anyone"];
 
 #[cfg(test)]
 mod tests {
