@@ -9,6 +9,6 @@ mod frame;
 mod resample;
 
 pub use channels::{downmix, pick_channel};
-pub use decode::{Codec, DecodeError, Decoder, Pcm, StreamFormat, decoder_for};
+pub use decode::{Codec, DecodeError, Decoder, Finish, Pcm, StreamFormat, decode_whole, decoder_for};
 pub use frame::{AudioFrame, FRAME_SAMPLES, Framer, SAMPLE_RATE, SampleIndex};
 pub use resample::{ResampleError, Resampler};

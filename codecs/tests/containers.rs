@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used)] // A test may panic.
 
-use codecs::{Codec, DecodeError, Pcm, StreamFormat, decoder_for};
+use codecs::{Codec, DecodeError, Finish, Pcm, StreamFormat, decoder_for};
 use proptest::prelude::*;
 
 /// The test signal, 24 bits; the same formula is in `fixtures/signal.py`.
@@ -51,11 +51,11 @@ fn decode_in<'a>(codec: Codec, chunks: impl IntoIterator<Item = &'a [u8]>) -> De
             decoded.samples.extend_from_slice(pcm.interleaved);
         };
         let result = match chunk {
-            Some(chunk) => decoder.decode(chunk, &mut sink),
+            Some(chunk) => decoder.decode(chunk, &mut sink).map(|()| Finish::Done),
             None => decoder.finish(&mut sink),
         };
         match result {
-            Ok(()) => {}
+            Ok(finish) => assert_eq!(finish, Finish::Done, "less than ten seconds"),
             Err(DecodeError::PacketSkipped(what)) => decoded.skips.push(what),
             Err(DecodeError::Undecodable(why)) => {
                 let again = decoder.decode(b"more", &mut |_| panic!("audio after a failure")).unwrap_err();
@@ -295,9 +295,9 @@ fn what_is_no_audio_is_refused_with_advice() {
     };
     check(Codec::Auto, b"", "ended before its header");
     check(Codec::Auto, b"RIFF", "ended before its header");
-    check(Codec::Auto, b"OggS\0\0\0\0\0\0\0\0", "neither WAV nor FLAC");
+    check(Codec::Auto, b"OggS\0\0\0\0\0\0\0\0", "Ogg stream ended inside its header");
     check(Codec::Auto, &[0; 12], "pcm_s16le");
-    check(Codec::Auto, b"RIFF\0\0\0\0AVI ", "neither WAV nor FLAC");
+    check(Codec::Auto, b"RIFF\0\0\0\0AVI ", "none of WAV, FLAC, Ogg");
     check(Codec::Wav, b"{\"type\":\"start", "not WAV");
     check(Codec::Wav, MONO, "it is FLAC");
     check(Codec::Flac, &wav_16(10, 1), "it is WAV");
@@ -333,7 +333,8 @@ fn a_decoder_may_move_between_threads_at_every_chunk() {
         .join()
         .unwrap();
     }
-    decoder.finish(&mut |pcm| samples.extend_from_slice(pcm.interleaved)).unwrap();
+    let finished = decoder.finish(&mut |pcm| samples.extend_from_slice(pcm.interleaved)).unwrap();
+    assert_eq!(finished, Finish::Done);
     assert_eq!(samples, reference_16(8_000, 1));
 }
 
@@ -350,7 +351,7 @@ fn a_thousand_decoders_live_side_by_side() {
     }
     // Half of them are dropped in mid-stream.
     for (decoder, samples) in decoders.iter_mut().zip(&mut samples).take(500) {
-        decoder.finish(&mut |pcm| *samples += pcm.interleaved.len()).unwrap();
+        assert_eq!(decoder.finish(&mut |pcm| *samples += pcm.interleaved.len()).unwrap(), Finish::Done);
         assert_eq!(*samples, 8_000);
     }
 }

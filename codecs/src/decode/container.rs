@@ -1,27 +1,30 @@
-//! Self-describing formats, parsed by symphonia: which there are, how one is recognised, and the loop over
-//! its packets.
+//! Self-describing formats: which there are, how one is recognised, and the decoder that runs their parsers.
 //!
-//! A new container is one entry of `CONTAINERS` (and a symphonia feature); one that needs care has a file of
-//! its own. Not here: how a parser that pulls is fed by pushing (`push_reader`).
+//! A new container is one entry of `CONTAINERS` and a file of its own; what they share, the way from packets to
+//! audio, is in `packets`. Not here: how a parser that pulls is fed by pushing (`push_reader`).
 
+mod aac;
+mod aiff;
 mod flac;
+mod mp3;
+mod mp4;
+mod ogg;
+mod packets;
+mod recovery;
 mod wav;
+mod webm;
 
-use std::{io::Read, mem};
-
-use symphonia::{
-    core::{
-        audio::GenericAudioBufferRef,
-        codecs::audio::{AudioCodecParameters, AudioDecoder, AudioDecoderOptions},
-        errors::Error,
-        formats::{FormatReader, TrackType},
-    },
-    default::get_codecs,
+use std::{
+    io::{Cursor, Read},
+    ops::ControlFlow,
 };
 
+use symphonia::core::io::{MediaSourceStream, ReadOnlySource};
+
+use self::packets::Emitter;
 use super::{
-    Codec, DecodeError, Decoder, Pcm, check_layout, clean,
-    push_reader::{Output, Panicked, PushReader, Source, Unanswered},
+    Codec, DecodeError, Decoder, Finish, Pcm,
+    push_reader::{Output, Panicked, Progress, PushReader, Source},
 };
 
 /// Decodes a container, push-fed. Memory, measured: 4 KiB until the first bytes come, then about 80 KiB, of
@@ -46,6 +49,8 @@ enum Item {
     Audio(Audio),
     /// Audio is missing here; the text is for the end user.
     Skipped(String),
+    /// The file is kept until it is whole; the text is for the end user.
+    NotLive(String),
 }
 
 #[derive(Default)]
@@ -55,11 +60,17 @@ struct Audio {
     interleaved: Vec<f32>,
 }
 
+impl Audio {
+    fn seconds(&self) -> f64 {
+        self.interleaved.len() as f64 / f64::from(self.channels) / f64::from(self.sample_rate)
+    }
+}
+
 impl ContainerDecoder {
     /// A decoder for the container `codec`, or for any of them by content.
     pub(super) fn new(codec: Codec) -> Result<Self, DecodeError> {
-        let parser = PushReader::new(move |source, output| {
-            parse(codec, source, &mut Emitter { output, spare: Audio::default() })
+        let parser = PushReader::new(move |source, output: Output<'_, Item>| {
+            parse(codec, source, &mut Emitter::new(output))
         });
         match parser {
             Ok(parser) => Ok(Self { state: State::Running(parser) }),
@@ -69,61 +80,110 @@ impl ContainerDecoder {
         }
     }
 
-    fn run(&mut self, bytes: Option<&[u8]>, sink: &mut dyn FnMut(Pcm<'_>)) -> Result<(), DecodeError> {
-        let parser = match &mut self.state {
-            State::Running(parser) => parser,
-            State::Ended => return Ok(()),
-            State::Failed(why) => return Err(DecodeError::Undecodable(why.clone())),
-        };
-        let mut skips = 0;
-        let mut skipped = String::new();
-        let mut see = |item: &Item| match item {
-            Item::Audio(Audio { sample_rate, channels, interleaved }) => {
-                sink(Pcm { sample_rate: *sample_rate, channels: *channels, interleaved });
-            }
-            Item::Skipped(what) => {
-                skips += 1;
-                skipped.clone_from(what);
-            }
-        };
-        let outcome = match bytes {
-            Some(bytes) => parser.push(bytes, &mut see),
-            None => parser.end(&mut see),
-        };
-        match outcome {
-            None => {}
-            Some(Ok(Ok(()))) => self.state = State::Ended,
-            Some(Ok(Err(why))) => return Err(self.fail(why)),
-            Some(Err(panicked)) => return Err(self.fail(broken(panicked))),
-        }
-        match skips {
-            0 => Ok(()),
-            1 => Err(DecodeError::PacketSkipped(skipped)),
-            _ => {
-                Err(DecodeError::PacketSkipped(format!("{skipped} That makes {skips} gaps close together.")))
-            }
-        }
-    }
-
     fn fail(&mut self, why: String) -> DecodeError {
         self.state = State::Failed(why.clone());
         DecodeError::Undecodable(why)
+    }
+
+    /// Notes that the parser returned.
+    fn over(&mut self, result: Result<Parsed, Panicked>) -> Result<(), DecodeError> {
+        match result {
+            Ok(Ok(())) => {
+                self.state = State::Ended;
+                Ok(())
+            }
+            Ok(Err(why)) => Err(self.fail(why)),
+            Err(panicked) => Err(self.fail(broken(panicked))),
+        }
     }
 }
 
 impl Decoder for ContainerDecoder {
     fn decode(&mut self, bytes: &[u8], sink: &mut dyn FnMut(Pcm<'_>)) -> Result<(), DecodeError> {
-        self.run(Some(bytes), sink)
+        let parser = match &mut self.state {
+            State::Running(parser) => parser,
+            State::Ended => return Ok(()),
+            State::Failed(why) => return Err(DecodeError::Undecodable(why.clone())),
+        };
+        let mut seen = Seen::new(sink);
+        let returned = parser.push(bytes, &mut |item| seen.see(item));
+        let notices = seen.notices();
+        if let Some(result) = returned {
+            self.over(result)?;
+        }
+        notices
     }
 
-    fn finish(&mut self, sink: &mut dyn FnMut(Pcm<'_>)) -> Result<(), DecodeError> {
-        self.run(None, sink)
+    fn finish(&mut self, sink: &mut dyn FnMut(Pcm<'_>)) -> Result<Finish, DecodeError> {
+        let parser = match &mut self.state {
+            State::Running(parser) => parser,
+            State::Ended => return Ok(Finish::Done),
+            State::Failed(why) => return Err(DecodeError::Undecodable(why.clone())),
+        };
+        let mut seen = Seen::new(sink);
+        let progress = parser.end(&mut |item| {
+            seen.see(item);
+            if seen.seconds < FINISH_SECONDS { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        });
+        let notices = seen.notices();
+        match progress {
+            Progress::Paused => notices.map(|()| Finish::More),
+            Progress::Returned(result) => {
+                self.over(result)?;
+                // After a notice the caller asks again, and hears that this was all.
+                notices.map(|()| Finish::Done)
+            }
+            Progress::Over => Ok(Finish::Done),
+        }
+    }
+}
+
+/// What a parser emitted during one call.
+struct Seen<'a> {
+    sink: &'a mut dyn FnMut(Pcm<'_>),
+    seconds: f64,
+    gaps: u32,
+    skipped: String,
+    not_live: Option<String>,
+}
+
+impl<'a> Seen<'a> {
+    fn new(sink: &'a mut dyn FnMut(Pcm<'_>)) -> Self {
+        Self { sink, seconds: 0.0, gaps: 0, skipped: String::new(), not_live: None }
+    }
+
+    fn see(&mut self, item: &Item) {
+        match item {
+            Item::Audio(audio) => {
+                self.seconds += audio.seconds();
+                let Audio { sample_rate, channels, interleaved } = audio;
+                (self.sink)(Pcm { sample_rate: *sample_rate, channels: *channels, interleaved });
+            }
+            Item::Skipped(what) => {
+                self.gaps += 1;
+                self.skipped.clone_from(what);
+            }
+            Item::NotLive(why) => self.not_live = Some(why.clone()),
+        }
+    }
+
+    /// The notices of the call; a file that is kept has no gaps yet.
+    fn notices(self) -> Result<(), DecodeError> {
+        let Self { gaps, skipped, not_live, .. } = self;
+        match (not_live, gaps) {
+            (Some(why), _) => Err(DecodeError::NotLive(why)),
+            (None, 0) => Ok(()),
+            (None, 1) => Err(DecodeError::PacketSkipped(skipped)),
+            (None, _) => {
+                Err(DecodeError::PacketSkipped(format!("{skipped} That makes {gaps} gaps close together.")))
+            }
+        }
     }
 }
 
 /// One entry: how a stream of this format begins, and how it is decoded from there.
 struct Container {
-    codec: Codec,
+    codec: Option<Codec>,
     name: &'static str,
     matches: fn(&Magic) -> bool,
     decode: fn(&Magic, Source<'_, Item>, &mut Emitter<'_>) -> Parsed,
@@ -132,161 +192,74 @@ struct Container {
 /// The first bytes of a stream, already read from its source.
 type Magic = [u8; 12];
 
-const CONTAINERS: [Container; 2] = [
-    Container { codec: Codec::Wav, name: wav::NAME, matches: wav::matches, decode: wav::decode },
-    Container { codec: Codec::Flac, name: flac::NAME, matches: flac::matches, decode: flac::decode },
+/// In the order in which they are tried: MP3 and AAC have the weakest marks.
+const CONTAINERS: [Container; 8] = [
+    Container { codec: Some(Codec::Wav), name: wav::NAME, matches: wav::matches, decode: wav::decode },
+    Container { codec: Some(Codec::Flac), name: flac::NAME, matches: flac::matches, decode: flac::decode },
+    Container { codec: Some(Codec::Ogg), name: ogg::NAME, matches: ogg::matches, decode: ogg::decode },
+    Container { codec: Some(Codec::WebM), name: webm::NAME, matches: webm::matches, decode: webm::decode },
+    Container { codec: Some(Codec::Mp4), name: mp4::NAME, matches: mp4::matches, decode: mp4::decode },
+    Container { codec: None, name: aiff::NAME, matches: aiff::matches, decode: aiff::decode },
+    Container { codec: Some(Codec::Aac), name: aac::NAME, matches: aac::matches, decode: aac::decode },
+    Container { codec: Some(Codec::Mp3), name: mp3::NAME, matches: mp3::matches, decode: mp3::decode },
 ];
 
-/// The whole stream, as symphonia sees it: this is what runs inside the coroutine.
+/// The whole stream: this is what runs inside the coroutine.
 fn parse(codec: Codec, mut source: Source<'_, Item>, emitter: &mut Emitter<'_>) -> Parsed {
-    let mut magic = Magic::default();
-    if source.read_exact(&mut magic).is_err() {
-        return Err(
-            "The audio stream ended before its header was complete: no audio was received.".to_owned()
-        );
-    }
+    let magic = read_magic(&mut source)?;
     let found = CONTAINERS.iter().find(|container| (container.matches)(&magic));
-    let wanted = CONTAINERS.iter().find(|container| container.codec == codec);
+    let wanted = CONTAINERS.iter().find(|container| container.codec == Some(codec));
     match (found, wanted) {
         (Some(found), None) => (found.decode)(&magic, source, emitter),
         (Some(found), Some(wanted)) if found.codec == wanted.codec => (found.decode)(&magic, source, emitter),
+        // These have no header: one can join them anywhere.
+        (_, Some(wanted)) if matches!(codec, Codec::Mp3 | Codec::Aac) => {
+            (wanted.decode)(&magic, source, emitter)
+        }
         (Some(found), Some(wanted)) => Err(format!(
             "This stream was announced as {}, but it is {}: announce it as that, or as \"auto\".",
             wanted.name, found.name
         )),
         (None, wanted) => {
-            let names = CONTAINERS.map(|container| container.name).join(" nor ");
-            let names = wanted.map_or(format!("neither {names}"), |wanted| format!("not {}", wanted.name));
+            let names = CONTAINERS.map(|container| container.name).join(", ");
+            let names = wanted.map_or(format!("none of {names}"), |wanted| format!("not {}", wanted.name));
             Err(format!(
-                "This stream is {names}. Send a WAV or FLAC stream from its first byte on; for headerless PCM set the \
-                 codec to pcm_s16le or pcm_f32le with its sample_rate and channels."
+                "This stream is {names}. Send such a stream from its first byte on; for headerless audio set the codec \
+                 (pcm_s16le, pcm_s24le, pcm_f32le, mulaw, alaw or opus) with its sample_rate and channels."
             ))
         }
     }
 }
 
-/// Decodes the audio track of `reader`, packet by packet, to its end.
-///
-/// `contiguous`: each packet starts where the last one ended, counted in samples, so that a gap in the time
-/// stamps is audio that the demuxer dropped because it was damaged.
-fn decode_packets(
-    name: &str,
-    mut reader: Box<dyn FormatReader + '_>,
-    contiguous: bool,
-    emitter: &mut Emitter<'_>,
-) -> Parsed {
-    let track =
-        reader.default_track(TrackType::Audio).ok_or_else(|| format!("This {name} holds no audio."))?;
-    let track_id = track.id;
-    let mut decoder = decoder_of(name, &*reader)?;
-    let mut expected = None;
-    let mut faults = 0;
+/// Reads the first bytes of the stream, behind the ID3v2 tags (titles, pictures) that may stand before any format.
+fn read_magic(source: &mut Source<'_, Item>) -> Result<Magic, String> {
+    let ended =
+        |_| "The audio stream ended before its header was complete: no audio was received.".to_owned();
+    let mut magic = Magic::default();
     loop {
-        let packet = match reader.next_packet() {
-            Ok(Some(packet)) if packet.track_id == track_id => packet,
-            Ok(Some(_)) => continue,
-            Ok(None) => return Ok(()),
-            Err(error) if is_end(&error) => return Ok(()),
-            // Bounded, because a demuxer may fail without reading on.
-            Err(Error::DecodeError(what)) if faults < MAX_FAULTS => {
-                faults += 1;
-                emitter.skipped(format!(
-                    "Damaged {name} data was skipped ({what}): some audio is missing here."
-                ));
-                continue;
-            }
-            Err(error) => return Err(explain(name, &error)),
-        };
-        if contiguous {
-            let start = packet.pts.get();
-            if let Some(missing) =
-                expected.map(|expected| start.saturating_sub(expected)).filter(|&missing| missing > 0)
-            {
-                emitter.skipped(format!(
-                    "A damaged {name} packet was skipped: {missing} samples are missing here."
-                ));
-            }
-            expected = Some(start.saturating_add_unsigned(packet.dur.get()));
+        source.read_exact(&mut magic).map_err(ended)?;
+        if !magic.starts_with(b"ID3") {
+            return Ok(magic);
         }
-        match decoder.decode(&packet) {
-            Ok(audio) => {
-                faults = 0;
-                emitter.audio(&audio);
-            }
-            Err(error @ (Error::DecodeError(_) | Error::IoError(_))) => emitter.skipped(format!(
-                "A damaged {name} packet was skipped ({error}): some audio is missing here."
-            )),
-            Err(error) => return Err(explain(name, &error)),
-        }
+        // ID3v2.4, section 3.1: 28 bits in four bytes; the header's 10 bytes are not counted, a footer's neither.
+        let length = magic[6..10].iter().fold(0, |length, byte| length << 7 | u64::from(byte & 0x7f));
+        let footer = if magic[5] & 0x10 == 0 { 0 } else { 10 };
+        let behind = (length + footer).checked_sub(magic.len() as u64 - 10);
+        let behind = behind.ok_or("The ID3 tag of this stream is damaged. Send the stream without it.")?;
+        source.skip(behind).map_err(|error| match error.kind() {
+            std::io::ErrorKind::UnexpectedEof => ended(error),
+            _ => "The ID3 tags of this stream are larger than 32 MiB. Send it without pictures.".to_owned(),
+        })?;
     }
 }
 
-/// A decoder for the audio track of `reader`, if the layout is usable.
-fn decoder_of(name: &str, reader: &dyn FormatReader) -> Result<Box<dyn AudioDecoder>, String> {
-    let params = audio_params(name, reader)?;
-    let channels = params.channels.as_ref().map_or(0, |channels| channels.count());
-    check_layout(params.sample_rate.unwrap_or(0), u16::try_from(channels).unwrap_or(u16::MAX))?;
-    let decoder = get_codecs().make_audio_decoder(params, &AudioDecoderOptions::default());
-    decoder.map_err(|error| explain(name, &error))
-}
-
-fn audio_params<'a>(name: &str, reader: &'a dyn FormatReader) -> Result<&'a AudioCodecParameters, String> {
-    let track = reader.default_track(TrackType::Audio);
-    let params = track.and_then(|track| track.codec_params.as_ref()).and_then(|params| params.audio());
-    params.ok_or_else(|| {
-        format!("This {name} stream holds no audio that can be decoded. Send WAV with 16-bit PCM.")
-    })
-}
-
-/// The emitting end for decoders.
-struct Emitter<'y> {
-    output: Output<'y, Item>,
-    /// The buffer of the last audio, for the next.
-    spare: Audio,
-}
-
-impl Emitter<'_> {
-    fn audio(&mut self, decoded: &GenericAudioBufferRef<'_>) {
-        if decoded.frames() == 0 {
-            return;
-        }
-        let mut audio = mem::take(&mut self.spare);
-        audio.sample_rate = decoded.spec().rate();
-        audio.channels = decoded.spec().channels().count() as u16;
-        decoded.copy_to_vec_interleaved(&mut audio.interleaved);
-        audio.interleaved.iter_mut().for_each(|sample| *sample = clean(*sample));
-        if let Item::Audio(audio) = self.output.emit(Item::Audio(audio)) {
-            self.spare = audio;
-        }
-    }
-
-    fn skipped(&mut self, what: String) {
-        self.output.emit(Item::Skipped(what));
-    }
-}
-
-/// A stream cut in mid-packet reads as this; it is a clean end.
-fn is_end(error: &Error) -> bool {
-    matches!(error, Error::IoError(error) if error.kind() == std::io::ErrorKind::UnexpectedEof)
-}
-
-/// What is wrong with a stream and what to do, for the end user.
-fn explain(name: &str, error: &Error) -> String {
-    match error {
-        error if is_end(error) => {
-            format!("The {name} stream ended inside its header: no audio was received.")
-        }
-        Error::IoError(error) if error.get_ref().is_some_and(|inner| inner.is::<Unanswered>()) => format!(
-            "This {name} stream went on for too long without any audio: it is damaged, or its header is larger than \
-             32 MiB. Send it without embedded pictures, or as WAV."
-        ),
-        Error::Unsupported(what) => {
-            format!(
-                "This {name} stream uses a feature that is not supported ({what}). Send WAV with 16-bit PCM."
-            )
-        }
-        error => format!("This {name} stream is damaged ({error}). Send it again from its first byte on."),
-    }
+/// `header`, then what follows in `source`, as symphonia reads it.
+fn stream<'s>(
+    header: impl AsRef<[u8]> + Send + Sync + 's,
+    source: impl Read + Send + Sync + 's,
+) -> MediaSourceStream<'s> {
+    let source = ReadOnlySource::new(Cursor::new(header).chain(source));
+    MediaSourceStream::new(Box::new(source), Default::default())
 }
 
 /// The parser panicked. Its words are for the log of the panic hook, not for the user.
@@ -295,12 +268,17 @@ fn broken(_panicked: Panicked) -> String {
         .to_owned()
 }
 
-/// Demuxer errors in a row after which a stream counts as undecodable.
-const MAX_FAULTS: u32 = 16;
+/// Audio that one call of `finish` gives, about: what a session may work off without a pause.
+const FINISH_SECONDS: f64 = 10.0;
 
 #[cfg(test)]
 mod tests {
-    use symphonia::core::io::{MediaSource, MediaSourceStream};
+    use symphonia::core::{
+        codecs::audio::AudioDecoder,
+        errors::Error,
+        formats::FormatReader,
+        io::{MediaSource, MediaSourceStream},
+    };
 
     use super::*;
 

@@ -8,6 +8,7 @@ use std::{
     cell::Cell,
     io::{self, Read},
     mem,
+    ops::ControlFlow,
     panic::{self, AssertUnwindSafe},
 };
 
@@ -20,6 +21,18 @@ pub(super) struct PushReader<T: 'static, R: 'static> {
     coroutine: Coroutine<Resume<T>, Suspend<T>, Result<R, Panicked>>,
     /// The buffer bytes travel in; empty between pushes, kept for its capacity.
     chunk: Vec<u8>,
+    /// The item after which [`end`](Self::end) paused.
+    paused: Option<T>,
+}
+
+/// How far [`PushReader::end`] came.
+pub(super) enum Progress<R> {
+    /// The sink asked for a pause; call again.
+    Paused,
+    /// The parser has returned.
+    Returned(Result<R, Panicked>),
+    /// It had returned before.
+    Over,
 }
 
 /// The payload of a panic of the parser, as of a joined thread.
@@ -65,7 +78,7 @@ impl<T: Send + 'static, R: Send + 'static> PushReader<T, R> {
             // of a drop ends here too, which is one of the two ends it may have.
             panic::catch_unwind(AssertUnwindSafe(|| parse(source, Output { port: &port })))
         });
-        Ok(Self { coroutine, chunk: Vec::new() })
+        Ok(Self { coroutine, chunk: Vec::new(), paused: None })
     }
 
     /// Gives `bytes` to the parser; `sink` sees each item it emits. `Some` when the parser has returned: it
@@ -74,30 +87,41 @@ impl<T: Send + 'static, R: Send + 'static> PushReader<T, R> {
         bytes.chunks(CHUNK_BYTES).find_map(|part| {
             let mut chunk = mem::take(&mut self.chunk);
             chunk.extend_from_slice(part);
-            self.run(Resume::Bytes(chunk), sink)
+            match self.run(Resume::Bytes(chunk), &mut |item| {
+                sink(item);
+                ControlFlow::Continue(())
+            }) {
+                Progress::Returned(result) => Some(result),
+                Progress::Paused | Progress::Over => None,
+            }
         })
     }
 
-    /// Says that no more bytes come, and runs the parser to its end. `None` when it had returned before.
-    pub(super) fn end(&mut self, sink: &mut dyn FnMut(&T)) -> Option<Result<R, Panicked>> {
-        self.run(Resume::End, sink)
+    /// Says that no more bytes come, and runs the parser towards its end: until it returns, or until `sink`
+    /// breaks after an item. Then call again.
+    pub(super) fn end(&mut self, sink: &mut dyn FnMut(&T) -> ControlFlow<()>) -> Progress<R> {
+        let resume = self.paused.take().map_or(Resume::End, Resume::Seen);
+        self.run(resume, sink)
     }
 
-    fn run(&mut self, mut resume: Resume<T>, sink: &mut dyn FnMut(&T)) -> Option<Result<R, Panicked>> {
+    fn run(&mut self, mut resume: Resume<T>, sink: &mut dyn FnMut(&T) -> ControlFlow<()>) -> Progress<R> {
         if self.coroutine.done() {
-            return None;
+            return Progress::Over;
         }
         loop {
             match self.coroutine.resume(resume) {
                 CoroutineResult::Yield(Suspend::Hungry(chunk)) => {
                     self.chunk = chunk;
-                    return None;
+                    return Progress::Over;
                 }
                 CoroutineResult::Yield(Suspend::Item(item)) => {
-                    sink(&item);
+                    if sink(&item).is_break() {
+                        self.paused = Some(item);
+                        return Progress::Paused;
+                    }
                     resume = Resume::Seen(item);
                 }
-                CoroutineResult::Return(result) => return Some(result),
+                CoroutineResult::Return(result) => return Progress::Returned(result),
             }
         }
     }
@@ -110,7 +134,7 @@ impl<T: Send + 'static, R: Send + 'static> PushReader<T, R> {
 //   file: buffers, counters and references to the coroutine's own stack.
 // * It is resumed and dropped through `&mut self` or by value only, so by one thread at a time.
 // * No frame holds the address of a thread-local across a suspension, which happens only inside
-//   `Source::read`, `Source::skip` and `Output::emit`: neither this file, nor corosensei 0.3, nor symphonia
+//   `Source::refill` and `Output::remark`: neither this file, nor corosensei 0.3, nor symphonia
 //   0.6 has a thread-local of its own (searched in their sources; corosensei's are in its tests). The
 //   allocator's, the logger's and the panic counter belong to calls that return without suspending: nothing
 //   reads while a panic is under way.
@@ -136,7 +160,7 @@ pub(super) struct Source<'y, T> {
 
 // SAFETY: symphonia asks for `Send + Sync` of a `MediaSource`. A `Source` is created on the coroutine's stack
 // and lives inside the parser on it; it moves to another thread only with the whole coroutine, at rest (see
-// `PushReader`), and the parsers used here (WAV, FLAC) start no thread and share no reader.
+// `PushReader`), and the parsers used here (symphonia's) start no thread and share no reader.
 #[allow(unsafe_code)]
 unsafe impl<T: Send> Send for Source<'_, T> {}
 // SAFETY: as above; besides, no method takes `&self`.
@@ -161,6 +185,22 @@ impl<T> Source<'_, T> {
             left -= step;
         }
         Ok(())
+    }
+
+    /// Appends the next `count` bytes of the stream to `kept`; `false` when it ends before. These bytes do not
+    /// count against [`UNANSWERED_BYTES`]: the caller bounds them.
+    pub(super) fn keep(&mut self, kept: &mut Vec<u8>, count: usize) -> bool {
+        let mut left = count;
+        while left > 0 {
+            if !self.refill() {
+                return false;
+            }
+            let step = left.min(self.chunk.len() - self.read);
+            kept.extend_from_slice(&self.chunk[self.read..self.read + step]);
+            self.read += step;
+            left -= step;
+        }
+        true
     }
 
     /// Waits until there are unread bytes; `false` at the end of the stream.
@@ -218,9 +258,14 @@ pub(super) struct Output<'y, T> {
 }
 
 impl<T> Output<'_, T> {
-    /// Shows `item` to the pushing side, and has it back for its buffers.
+    /// Shows `item` to the pushing side, and has it back for its buffers. It answers for the bytes read.
     pub(super) fn emit(&mut self, item: T) -> T {
         self.port.unanswered.set(0);
+        self.remark(item)
+    }
+
+    /// As [`emit`](Self::emit), but it does not answer for the bytes read.
+    pub(super) fn remark(&mut self, item: T) -> T {
         match self.port.yielder.suspend(Suspend::Item(item)) {
             Resume::Seen(item) => item,
             Resume::Bytes(_) | Resume::End => unreachable!("an emitted item is given back first"),
@@ -278,11 +323,51 @@ mod tests {
                 let pushed = (n * size + chunk.len()) / 2 * 2;
                 assert_eq!(seen.len(), pushed, "everything complete comes out at once");
             }
-            assert_eq!(reader.end(&mut |_| panic!("half a pair")).unwrap().unwrap(), 10_000);
+            assert_eq!(end(&mut reader, &mut |_| panic!("half a pair")).unwrap(), 10_000);
             assert_eq!(seen, bytes[..10_000]);
             assert!(reader.push(b"more", &mut |_| panic!("over")).is_none());
-            assert!(reader.end(&mut |_| panic!("over")).is_none());
+            assert!(matches!(reader.end(&mut |_| panic!("over")), Progress::Over));
         }
+    }
+
+    /// Runs `reader` to its end without a pause.
+    fn end<T: Send, R: Send>(reader: &mut PushReader<T, R>, sink: &mut dyn FnMut(&T)) -> Result<R, Panicked> {
+        let progress = reader.end(&mut |item| {
+            sink(item);
+            ControlFlow::Continue(())
+        });
+        match progress {
+            Progress::Returned(result) => result,
+            Progress::Paused | Progress::Over => panic!("it did not return"),
+        }
+    }
+
+    #[test]
+    fn the_end_pauses_where_the_sink_wants_and_goes_on_from_there() {
+        let bytes: Vec<u8> = (0..100).collect();
+        let mut reader = PushReader::new(|mut source, mut output| {
+            let mut all = Vec::new();
+            assert!(source.keep(&mut all, 99) && !source.keep(&mut all, 2));
+            all.iter().for_each(|&byte| {
+                output.emit(byte);
+            });
+        })
+        .unwrap();
+        assert!(reader.push(&bytes, &mut |_| panic!("it keeps")).is_none());
+        let mut seen = Vec::new();
+        let mut pauses = 0;
+        loop {
+            let progress = reader.end(&mut |&byte| {
+                seen.push(byte);
+                if byte % 30 == 29 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            });
+            match progress {
+                Progress::Paused => pauses += 1,
+                Progress::Returned(result) => break result.unwrap(),
+                Progress::Over => panic!("over too soon"),
+            }
+        }
+        assert_eq!((pauses, seen), (3, bytes.clone()));
     }
 
     /// Counts itself down when it is freed.
@@ -366,7 +451,7 @@ mod tests {
             .unwrap();
             reader
                 .push(&vec![0; bytes], &mut |_| {})
-                .unwrap_or_else(|| reader.end(&mut |_| {}).unwrap())
+                .unwrap_or_else(|| end(&mut reader, &mut |_| {}))
                 .unwrap()
         };
         assert_eq!(reads(usize::MAX, 3 * UNANSWERED_BYTES), (UNANSWERED_BYTES, true));
@@ -381,7 +466,7 @@ mod tests {
             })
             .unwrap();
             let bytes: Vec<u8> = (0..100).collect();
-            reader.push(&bytes, &mut |_| {}).unwrap_or_else(|| reader.end(&mut |_| {}).unwrap()).unwrap()
+            reader.push(&bytes, &mut |_| {}).unwrap_or_else(|| end(&mut reader, &mut |_| {})).unwrap()
         };
         assert_eq!(skips(0), Ok(0));
         assert_eq!(skips(99), Ok(99));

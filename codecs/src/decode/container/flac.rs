@@ -3,18 +3,18 @@
 //! Skipped here because symphonia would keep pictures and comments in memory for the life of the stream, and
 //! reserves what their lengths claim before the bytes have come. Not here: FLAC inside Ogg.
 
-use std::io::{Cursor, Read};
+use std::io::Read;
 
 use symphonia::{
-    core::{
-        errors::Error,
-        formats::FormatOptions,
-        io::{MediaSourceStream, ReadOnlySource},
-    },
+    core::{errors::Error, formats::FormatOptions},
     default::formats::FlacReader,
 };
 
-use super::{Emitter, Item, Magic, Parsed, Source, decode_packets, explain};
+use super::{
+    Item, Magic, Parsed, Source,
+    packets::{Emitter, decode_packets, explain},
+    stream,
+};
 
 pub(super) const NAME: &str = "FLAC";
 
@@ -26,11 +26,9 @@ pub(super) fn matches(magic: &Magic) -> bool {
 /// looks for in steps of 1 KiB.
 pub(super) fn decode(magic: &Magic, mut source: Source<'_, Item>, emitter: &mut Emitter<'_>) -> Parsed {
     let header = read_header(magic, &mut source).map_err(|error| explain(NAME, &error))?;
-    let source = ReadOnlySource::new(Cursor::new(header).chain(source));
-    let stream = MediaSourceStream::new(Box::new(source), Default::default());
-    let reader =
-        FlacReader::try_new(stream, FormatOptions::default()).map_err(|error| explain(NAME, &error))?;
-    decode_packets(NAME, Box::new(reader), true, emitter)
+    let mut reader = FlacReader::try_new(stream(header, source), FormatOptions::default())
+        .map_err(|error| explain(NAME, &error))?;
+    decode_packets(NAME, &mut reader, true, emitter).map_err(|stop| stop.explain(NAME))
 }
 
 /// Reads to the first packet, and gives the header without any metadata but the stream information (RFC 9639,

@@ -5,7 +5,7 @@
 //! 0xFFFFFFFF, and its samples must come out as they arrive (symphonia's own reader waits for 1,152 frames,
 //! 72 ms at 16 kHz). Not here: RF64, whose streams nobody sends.
 
-use std::io::{Cursor, Read};
+use std::io::Read;
 
 use symphonia::{
     core::{
@@ -15,14 +15,19 @@ use symphonia::{
         },
         errors::Error,
         formats::{FormatOptions, FormatReader},
-        io::{MediaSourceStream, ReadOnlySource, SeekBuffered},
+        io::SeekBuffered,
         packet::PacketRef,
         units::{Duration, Timestamp},
     },
     default::formats::WavReader,
 };
 
-use super::{Emitter, Item, Magic, Parsed, Source, audio_params, decoder_of, explain, is_end};
+use super::{
+    super::check_layout,
+    Item, Magic, Parsed, Source,
+    packets::{Emitter, audio_params, explain, is_end, symphonia_decoder},
+    stream,
+};
 
 pub(super) const NAME: &str = "WAV";
 
@@ -33,12 +38,12 @@ pub(super) fn matches(magic: &Magic) -> bool {
 /// Decodes to the end of the data chunk. Adds no delay: what has arrived and is a whole frame comes out.
 pub(super) fn decode(_magic: &Magic, mut source: Source<'_, Item>, emitter: &mut Emitter<'_>) -> Parsed {
     let header = read_header(&mut source).map_err(|error| explain(NAME, &error))?;
-    let source = ReadOnlySource::new(Cursor::new(header.canonical).chain(source));
-    let stream = MediaSourceStream::new(Box::new(source), Default::default());
-    let reader =
-        WavReader::try_new(stream, FormatOptions::default()).map_err(|error| explain(NAME, &error))?;
-    let mut decoder = decoder_of(NAME, &reader)?;
+    let reader = WavReader::try_new(stream(header.canonical, source), FormatOptions::default())
+        .map_err(|error| explain(NAME, &error))?;
     let params = audio_params(NAME, &reader)?;
+    let channels = params.channels.as_ref().map_or(0, |channels| channels.count());
+    check_layout(params.sample_rate.unwrap_or(0), u16::try_from(channels).unwrap_or(u16::MAX))?;
+    let mut decoder = symphonia_decoder(NAME, params)?;
     let sample_bytes = match params.codec {
         CODEC_ID_PCM_U8 | CODEC_ID_PCM_ALAW | CODEC_ID_PCM_MULAW => 1,
         CODEC_ID_PCM_S16LE => 2,

@@ -1,0 +1,192 @@
+//! AAC in ADTS: the frames are found here, symphonia decodes them.
+//!
+//! Found here because symphonia's own reader keeps the rate and the channels of the first frame for the whole
+//! stream, and takes any 12 set bits for a header after damage. Not here: AAC in MP4; HE-AAC's upper band (its
+//! core is plain AAC at half the rate, and speech needs no more).
+
+use std::io::{self, Read};
+
+use symphonia::core::{
+    codecs::audio::{AudioCodecParameters, AudioDecoder, well_known::CODEC_ID_AAC},
+    packet::PacketRef,
+    units::{Duration, Timestamp},
+};
+
+use super::{
+    Item, Magic, Parsed, Source,
+    packets::{Emitter, explain, symphonia_decoder},
+};
+
+pub(super) const NAME: &str = "AAC";
+
+pub(super) fn matches(magic: &Magic) -> bool {
+    Header::parse(magic).is_some()
+}
+
+/// Decodes to the end of the stream; what is no frame is skipped. A frame comes out when it is whole; after damage
+/// it waits for the header of the next, which tells it from noise.
+pub(super) fn decode(magic: &Magic, source: Source<'_, Item>, emitter: &mut Emitter<'_>) -> Parsed {
+    let mut frames = Frames { source, window: magic.to_vec(), synced: true };
+    let mut decoder: Option<(u16, Box<dyn AudioDecoder>)> = None;
+    // Noise at the start is where the stream was joined, not damage.
+    let mut damaged = true;
+    while let Some(header) = frames.next().map_err(|error| explain(NAME, &error.into()))? {
+        if decoder.as_ref().is_none_or(|(config, _)| *config != header.config) {
+            let mut params = AudioCodecParameters::new();
+            params.for_codec(CODEC_ID_AAC).with_extra_data(Box::new(header.config.to_be_bytes()));
+            match symphonia_decoder(NAME, &params) {
+                Ok(new) => decoder = Some((header.config, new)),
+                Err(why) if decoder.is_none() => return Err(why),
+                Err(_) => {}
+            }
+        }
+        let payload = &frames.window[header.bytes..header.frame_bytes];
+        let packet = PacketRef::new(0, Timestamp::ZERO, Duration::from(SAMPLES_PER_FRAME), payload);
+        match decoder.as_mut().filter(|(config, _)| *config == header.config && header.blocks == 1) {
+            Some((_, decoder)) => match decoder.decode_ref(&packet) {
+                Ok(audio) => {
+                    damaged = false;
+                    emitter.audio(&audio);
+                    frames.consume(header.frame_bytes);
+                    continue;
+                }
+                Err(error) => note(&mut damaged, &error.to_string(), emitter),
+            },
+            None if header.blocks > 1 => note(&mut damaged, "several packets in one frame", emitter),
+            None => note(&mut damaged, "another profile", emitter),
+        }
+        frames.consume(header.frame_bytes);
+    }
+    Ok(())
+}
+
+/// Tells of damage, once for each run of it.
+fn note(damaged: &mut bool, what: &str, emitter: &mut Emitter<'_>) {
+    if !std::mem::replace(damaged, true) {
+        emitter.skipped(format!("A damaged {NAME} frame was skipped ({what}): some audio is missing here."));
+    }
+}
+
+/// Finds the frames of a stream.
+struct Frames<'y> {
+    source: Source<'y, Item>,
+    /// What was read and not consumed; after `next` it begins with a whole frame.
+    window: Vec<u8>,
+    /// The last frame ended where this one should begin.
+    synced: bool,
+}
+
+impl Frames<'_> {
+    /// Brings the next whole frame to the start of the window; `None` at the end of the stream.
+    fn next(&mut self) -> io::Result<Option<Header>> {
+        let mut noise = 0;
+        while self.fill(noise + HEADER_BYTES)? {
+            if let Some(header) = Header::parse(&self.window[noise..]) {
+                let end = noise + header.frame_bytes;
+                let mut trusted = self.synced && noise == 0;
+                if !trusted {
+                    // At the end of the stream there is no next header to ask.
+                    trusted = !self.fill(end + HEADER_BYTES)? || Header::parse(&self.window[end..]).is_some();
+                }
+                if trusted {
+                    if !self.fill(end)? {
+                        return Ok(None);
+                    }
+                    self.consume(noise);
+                    self.synced = true;
+                    return Ok(Some(header));
+                }
+            }
+            self.synced = false;
+            noise += 1;
+            if noise >= MAX_FRAME_BYTES {
+                self.consume(noise);
+                noise = 0;
+            }
+        }
+        Ok(None)
+    }
+
+    /// Reads until the window has `length` bytes; `false` when the stream ends before.
+    fn fill(&mut self, length: usize) -> io::Result<bool> {
+        let missing = length.saturating_sub(self.window.len());
+        if missing > 0 {
+            self.source.by_ref().take(missing as u64).read_to_end(&mut self.window)?;
+        }
+        Ok(self.window.len() >= length)
+    }
+
+    fn consume(&mut self, bytes: usize) {
+        self.window.drain(..bytes);
+    }
+}
+
+/// A frame's header (ISO/IEC 13818-7, section 6.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Header {
+    /// Profile, rate and channels as an AudioSpecificConfig (ISO/IEC 14496-3, section 1.6.2.1).
+    config: u16,
+    /// Length of the header, and of the frame with it.
+    bytes: usize,
+    frame_bytes: usize,
+    /// Packets in the frame.
+    blocks: u8,
+}
+
+impl Header {
+    fn parse(bytes: &[u8]) -> Option<Self> {
+        let &[sync, flags, profile, channels, length, fullness, blocks] = bytes.first_chunk()?;
+        if sync != 0xff || flags & 0xf6 != 0xf0 {
+            return None;
+        }
+        let object_type = u16::from(profile >> 6) + 1;
+        let rate_index = u16::from(profile >> 2 & 0x0f);
+        let channel_config = u16::from(profile & 1) << 2 | u16::from(channels >> 6);
+        let header_bytes = if flags & 1 == 0 { HEADER_BYTES + 2 } else { HEADER_BYTES };
+        let frame_bytes =
+            usize::from(channels & 3) << 11 | usize::from(length) << 3 | usize::from(fullness >> 5);
+        // Rates end with index 12 (7,350 Hz).
+        (rate_index <= 12 && frame_bytes > header_bytes).then_some(Self {
+            config: object_type << 11 | rate_index << 7 | channel_config << 3,
+            bytes: header_bytes,
+            frame_bytes,
+            blocks: (blocks & 3) + 1,
+        })
+    }
+}
+
+/// Without a checksum.
+const HEADER_BYTES: usize = 7;
+
+/// 13 bits.
+const MAX_FRAME_BYTES: usize = 8191;
+
+/// Of one packet of AAC-LC.
+const SAMPLES_PER_FRAME: u64 = 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headers_are_told_from_noise() {
+        let check = |bytes: &[u8], expected: Option<(u16, usize, usize, u8)>| {
+            let expected = expected.map(|(config, bytes, frame_bytes, blocks)| Header {
+                config,
+                bytes,
+                frame_bytes,
+                blocks,
+            });
+            assert_eq!(Header::parse(bytes), expected, "{bytes:02x?}");
+        };
+        // LC, 44.1 kHz, stereo, 371 bytes, one block; with a checksum; of four blocks.
+        check(&[0xff, 0xf1, 0x50, 0x80, 0x2e, 0x7f, 0xfc], Some((0x1210, 7, 371, 1)));
+        check(&[0xff, 0xf0, 0x50, 0x80, 0x2e, 0x7f, 0xfc], Some((0x1210, 9, 371, 1)));
+        check(&[0xff, 0xf9, 0x60, 0x40, 0x2e, 0x7f, 0xff], Some((0x1408, 7, 371, 4)));
+        // MP3; no such rate; shorter than its header; cut.
+        check(&[0xff, 0xfb, 0x50, 0x80, 0x2e, 0x7f, 0xfc], None);
+        check(&[0xff, 0xf1, 0x74, 0x80, 0x2e, 0x7f, 0xfc], None);
+        check(&[0xff, 0xf1, 0x50, 0x80, 0x00, 0xff, 0xfc], None);
+        check(&[0xff, 0xf1, 0x50, 0x80, 0x2e, 0x7f], None);
+    }
+}

@@ -1,0 +1,201 @@
+//! MP4 (ISO base media): live when it is fragmented or its index (`moov`) comes first; kept until it is whole
+//! when the index comes last.
+//!
+//! symphonia reads the index and the samples; the atoms before the first audio are walked here, to bound them,
+//! to know which kind it is, and because they are needed again after damage. Not here: that recovery
+//! (`recovery`).
+
+use std::{
+    io::Cursor,
+    sync::atomic::{AtomicUsize, Ordering},
+};
+
+use symphonia::{
+    core::{
+        errors::{Error, Result},
+        formats::{FormatOptions, FormatReader},
+        io::{MediaSourceStream, ReadBytes},
+    },
+    default::formats::IsoMp4Reader,
+};
+
+use super::{
+    Item, Magic, Parsed, Source,
+    packets::{Emitter, decode_packets, explain},
+    recovery::{Enterable, Search, decode_enterable},
+};
+
+pub(super) const NAME: &str = "MP4";
+
+pub(super) fn matches(magic: &Magic) -> bool {
+    magic[4..8] == *b"ftyp"
+}
+
+/// Decodes to the end of the stream. A packet comes out when it is whole, as far as the index before it allows.
+pub(super) fn decode(magic: &Magic, mut source: Source<'_, Item>, emitter: &mut Emitter<'_>) -> Parsed {
+    let mut file = Spool::new(magic);
+    match read_header(&mut file, &mut source)? {
+        Kind::Live => {
+            let format = Enterable { name: NAME, open, find: find_fragment };
+            decode_enterable(&format, &file.bytes, Vec::new(), source, emitter)
+        }
+        Kind::IndexLast => {
+            emitter.not_live(
+                "This MP4 file has its index at the end, so it can be written down only once it is whole: nothing is \
+                 heard before. Record fragmented MP4 or WebM to be heard live."
+                    .to_owned(),
+            );
+            file.read_all(&mut source)?;
+            let stream = MediaSourceStream::new(Box::new(Cursor::new(&*file.bytes)), Default::default());
+            let mut reader = open(stream).map_err(|error| explain(NAME, &error))?;
+            decode_packets(NAME, &mut *reader, false, emitter).map_err(|stop| stop.explain(NAME))
+        }
+    }
+}
+
+/// symphonia's demuxer expects that the first four bytes, the length of `ftyp`, have been read.
+fn open(mut stream: MediaSourceStream<'_>) -> Result<Box<dyn FormatReader + '_>> {
+    stream.ignore_bytes(4)?;
+    Ok(Box::new(IsoMp4Reader::try_new(stream, FormatOptions::default())?))
+}
+
+/// How a file is laid out.
+enum Kind {
+    /// The index has come.
+    Live,
+    /// The samples come before their index.
+    IndexLast,
+}
+
+/// Reads the atoms before the first samples; the head of the atom with the samples is the last.
+fn read_header(file: &mut Spool, source: &mut Source<'_, Item>) -> std::result::Result<Kind, String> {
+    let mut has_index = false;
+    let mut at = 0;
+    loop {
+        file.read_to(source, at + 8)?;
+        let mut length = u64::from(u32::from_be_bytes(*file.array(at)));
+        let kind: [u8; 4] = *file.array(at + 4);
+        match &kind {
+            b"mdat" if !has_index => return Ok(Kind::IndexLast),
+            b"mdat" | b"moof" => return Ok(Kind::Live),
+            b"moov" => has_index = true,
+            _ => {}
+        }
+        let mut head = 8;
+        if length == 1 {
+            head = 16;
+            file.read_to(source, at + head)?;
+            length = u64::from_be_bytes(*file.array(at + 8));
+        }
+        let end = usize::try_from(length).ok().and_then(|length| at.checked_add(length));
+        at = end.filter(|end| *end >= at + head && *end <= MAX_HEADER_BYTES).ok_or_else(|| {
+            format!(
+                "The header of this MP4 stream is damaged, or larger than {} MiB. Send it without embedded pictures, or \
+                 as WAV.",
+                MAX_HEADER_BYTES >> 20
+            )
+        })?;
+        file.read_to(source, at)?;
+    }
+}
+
+/// The bytes of a file kept in memory, counted over all decoders of the process.
+struct Spool {
+    bytes: Vec<u8>,
+    counted: usize,
+}
+
+impl Spool {
+    fn new(start: &[u8]) -> Self {
+        Self { bytes: start.to_vec(), counted: 0 }
+    }
+
+    fn array<const N: usize>(&self, at: usize) -> &[u8; N] {
+        self.bytes[at..].first_chunk().expect("the caller has read so far")
+    }
+
+    /// Keeps the first `length` bytes of the file, at least.
+    fn read_to(&mut self, source: &mut Source<'_, Item>, length: usize) -> std::result::Result<(), String> {
+        while self.bytes.len() < length {
+            let step = (length - self.bytes.len()).min(STEP_BYTES);
+            if !source.keep(&mut self.bytes, step) {
+                return Err(explain(NAME, &Error::IoError(std::io::ErrorKind::UnexpectedEof.into())));
+            }
+            self.count()?;
+        }
+        Ok(())
+    }
+
+    /// Keeps the rest of the file.
+    fn read_all(&mut self, source: &mut Source<'_, Item>) -> std::result::Result<(), String> {
+        while source.keep(&mut self.bytes, STEP_BYTES) {
+            if self.bytes.len() > MAX_FILE_BYTES {
+                return Err(format!(
+                    "This MP4 file has its index at the end and is longer than {} MiB. Send it as fragmented MP4, as \
+                     WebM, or with its index first (\"fast start\").",
+                    MAX_FILE_BYTES >> 20
+                ));
+            }
+            self.count()?;
+        }
+        self.count()
+    }
+
+    fn count(&mut self) -> std::result::Result<(), String> {
+        let more = self.bytes.len() - self.counted;
+        self.counted += more;
+        if KEPT_BYTES.fetch_add(more, Ordering::Relaxed) + more > MAX_KEPT_BYTES {
+            return Err("The server is busy with other files whose index is at their end. Send this one later, or as \
+                        fragmented MP4 or WebM."
+                .to_owned());
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Spool {
+    fn drop(&mut self) {
+        KEPT_BYTES.fetch_sub(self.counted, Ordering::Relaxed);
+    }
+}
+
+/// The next fragment: the head of a `moof` atom of a sensible length.
+fn find_fragment(bytes: &[u8]) -> Search {
+    for at in 0..bytes.len().saturating_sub(7) {
+        if bytes[at + 4..at + 8] == *b"moof" && bytes[at] == 0 && bytes[at + 1] < 0x10 {
+            return Search::Found { at, prefix: &[] };
+        }
+    }
+    Search::NotBefore(bytes.len().saturating_sub(7))
+}
+
+/// Bytes that all decoders of the process keep for files.
+static KEPT_BYTES: AtomicUsize = AtomicUsize::new(0);
+
+/// The bound on [`KEPT_BYTES`].
+const MAX_KEPT_BYTES: usize = 256 * 1024 * 1024;
+
+/// The longest file kept until it is whole: half an hour at 128 kbit/s.
+const MAX_FILE_BYTES: usize = 32 * 1024 * 1024;
+
+/// The atoms before the samples. The index of an hour of AAC has about 1 MiB.
+const MAX_HEADER_BYTES: usize = 8 * 1024 * 1024;
+
+/// Memory grows by this much as the bytes come, whatever a length claims.
+const STEP_BYTES: usize = 64 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fragment_is_found_by_its_head() {
+        let check =
+            |bytes: &[u8], expected: Search| assert_eq!(find_fragment(bytes), expected, "{bytes:02x?}");
+        check(b"", Search::NotBefore(0));
+        check(b"1234567", Search::NotBefore(0));
+        check(b"junk\0\0\x02\0moof", Search::Found { at: 4, prefix: &[] });
+        check(b"junk\0\0\x02\0moo", Search::NotBefore(4));
+        check(b"junk\x7f\0\x02\0moofjunk", Search::NotBefore(9));
+    }
+}

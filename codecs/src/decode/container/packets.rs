@@ -1,0 +1,330 @@
+//! From packets to audio: what the containers share once their header is read.
+//!
+//! Not here: finding the packets (symphonia's demuxers, or a container's own file).
+
+use std::mem;
+
+use symphonia::{
+    core::{
+        audio::GenericAudioBufferRef,
+        codecs::audio::{
+            AudioCodecParameters, AudioDecoder, AudioDecoderOptions,
+            well_known::{CODEC_ID_MP3, CODEC_ID_OPUS},
+        },
+        errors::Error,
+        formats::{FormatReader, TrackType},
+        packet::Packet,
+    },
+    default::get_codecs,
+};
+
+use super::{
+    super::{
+        check_layout, clean,
+        opus::OpusPackets,
+        push_reader::{Output, Unanswered},
+    },
+    Audio, Item,
+};
+use crate::SAMPLE_RATE;
+
+/// Why the packets ended before the stream did.
+pub(super) enum Stop {
+    /// There is no audio that could be decoded; the text is for the end user.
+    Refused(String),
+    /// The demuxer does not know how to go on.
+    Lost(Error),
+}
+
+impl Stop {
+    /// For the end user.
+    pub(super) fn explain(self, name: &str) -> String {
+        match self {
+            Self::Refused(why) => why,
+            Self::Lost(error) => explain(name, &error),
+        }
+    }
+}
+
+/// Decodes the audio track of `reader`, packet by packet, to its end.
+///
+/// `contiguous`: each packet starts where the last one ended, counted in samples, so that a gap in the time
+/// stamps is audio that the demuxer dropped because it was damaged.
+pub(super) fn decode_packets(
+    name: &str,
+    reader: &mut dyn FormatReader,
+    contiguous: bool,
+    emitter: &mut Emitter<'_>,
+) -> Result<(), Stop> {
+    let (mut track_id, mut decoder) = decoder_of(name, reader).map_err(Stop::Refused)?;
+    let mut expected = None;
+    let mut faults = 0;
+    loop {
+        let fault = match reader.next_packet() {
+            Ok(Some(packet)) if packet.track_id == track_id => {
+                if contiguous {
+                    let start = packet.pts.get();
+                    if let Some(missing) =
+                        expected.map(|expected| start.saturating_sub(expected)).filter(|&missing| missing > 0)
+                    {
+                        emitter.skipped(format!(
+                            "A damaged {name} packet was skipped: {missing} samples are missing here."
+                        ));
+                    }
+                    expected = Some(start.saturating_add_unsigned(packet.dur.get()));
+                }
+                match decoder.decode(&packet, emitter) {
+                    Ok(()) => {
+                        faults = 0;
+                        continue;
+                    }
+                    Err(error @ (Error::DecodeError(_) | Error::IoError(_))) => {
+                        format!("A damaged {name} packet was skipped ({error}): some audio is missing here.")
+                    }
+                    Err(error) => return Err(Stop::Refused(explain(name, &error))),
+                }
+            }
+            Ok(Some(_)) => continue,
+            Ok(None) => return Ok(()),
+            Err(error) if is_end(&error) => return Ok(()),
+            // Another stream follows, with another header: a chained Ogg file.
+            Err(Error::ResetRequired) => {
+                (track_id, decoder) = decoder_of(name, reader).map_err(Stop::Refused)?;
+                expected = None;
+                continue;
+            }
+            Err(Error::DecodeError(what)) => {
+                format!("Damaged {name} data was skipped ({what}): some audio is missing here.")
+            }
+            Err(error) => return Err(Stop::Lost(error)),
+        };
+        // One notice for a run of faults, which is bounded because a demuxer may fail without reading on.
+        if faults == 0 {
+            emitter.skipped(fault);
+        }
+        faults += 1;
+        if faults > MAX_FAULTS {
+            return Err(Stop::Lost(Error::DecodeError("nothing but damaged packets")));
+        }
+    }
+}
+
+/// What decodes the packets of a track.
+enum PacketDecoder {
+    Symphonia(Box<dyn AudioDecoder>),
+    Mp3 { decoder: Box<dyn AudioDecoder>, kind: Option<[u8; 3]> },
+    Opus { packets: OpusPackets, pre_skip: usize },
+}
+
+/// The audio track of `reader` and a decoder for it, if it is usable.
+fn decoder_of(name: &str, reader: &dyn FormatReader) -> Result<(u32, PacketDecoder), String> {
+    let track = reader
+        .default_track(TrackType::Audio)
+        .ok_or_else(|| format!("This {name} stream holds no audio."))?;
+    let params = audio_params(name, reader)?;
+    let channels = params.channels.as_ref().map_or(0, |channels| channels.count());
+    let channels = u16::try_from(channels).unwrap_or(u16::MAX);
+    if params.codec == CODEC_ID_OPUS {
+        let head = params.extra_data.as_deref().and_then(OpusHead::parse).unwrap_or_default();
+        let mut packets = OpusPackets::new(channels)?;
+        packets.set_gain(head.gain);
+        let pre_skip = usize::from(head.pre_skip) * SAMPLE_RATE as usize / OPUS_TICKS_PER_SECOND;
+        return Ok((track.id, PacketDecoder::Opus { packets, pre_skip }));
+    }
+    let decoder = symphonia_decoder(name, params)?;
+    // The container's word may be missing; the decoder's own is checked then.
+    let own = decoder.codec_params();
+    let own_channels = own.channels.as_ref().map_or(channels, |channels| channels.count() as u16);
+    check_layout(own.sample_rate.or(params.sample_rate).unwrap_or(0), own_channels)?;
+    let decoder = match params.codec {
+        CODEC_ID_MP3 => PacketDecoder::Mp3 { decoder, kind: None },
+        _ => PacketDecoder::Symphonia(decoder),
+    };
+    Ok((track.id, decoder))
+}
+
+/// symphonia's decoder for audio with `params`.
+pub(super) fn symphonia_decoder(
+    name: &str,
+    params: &AudioCodecParameters,
+) -> Result<Box<dyn AudioDecoder>, String> {
+    let decoder = get_codecs().make_audio_decoder(params, &AudioDecoderOptions::default());
+    decoder.map_err(|error| explain(name, &error))
+}
+
+/// What the container says of its audio track.
+pub(super) fn audio_params<'a>(
+    name: &str,
+    reader: &'a dyn FormatReader,
+) -> Result<&'a AudioCodecParameters, String> {
+    let track = reader.default_track(TrackType::Audio);
+    let params = track.and_then(|track| track.codec_params.as_ref()).and_then(|params| params.audio());
+    params.ok_or_else(|| {
+        format!("This {name} stream holds no audio that can be decoded. Send WAV with 16-bit PCM.")
+    })
+}
+
+impl PacketDecoder {
+    fn decode(&mut self, packet: &Packet, emitter: &mut Emitter<'_>) -> Result<(), Error> {
+        match self {
+            Self::Symphonia(decoder) => emitter.audio(&decoder.decode(packet)?),
+            Self::Mp3 { decoder, kind } => {
+                // symphonia's decoder keeps the rate and the channels it began with.
+                let new = mp3_kind(&packet.data);
+                if kind.is_some() && new.is_some() && *kind != new {
+                    *decoder = get_codecs()
+                        .make_audio_decoder(decoder.codec_params(), &AudioDecoderOptions::default())?;
+                }
+                *kind = new.or(*kind);
+                emitter.audio(&decoder.decode(packet)?);
+            }
+            Self::Opus { packets, pre_skip } => {
+                let channels = packets.channels();
+                let samples = packets.decode(&packet.data).map_err(Error::DecodeError)?;
+                let frames = samples.len() / usize::from(channels);
+                let skipped = frames.min(*pre_skip);
+                *pre_skip -= skipped;
+                let padding = packet.trim_end.get() as usize * SAMPLE_RATE as usize / OPUS_TICKS_PER_SECOND;
+                let kept = skipped..frames.saturating_sub(padding).max(skipped);
+                let wanted = kept.start * usize::from(channels)..kept.end * usize::from(channels);
+                emitter.samples(SAMPLE_RATE, channels, &samples[wanted]);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What must stay the same from one MPEG audio frame to the next for one decoder: version, rate, mono or not.
+fn mp3_kind(frame: &[u8]) -> Option<[u8; 3]> {
+    let [_, version, rate, mode, ..] = frame else { return None };
+    Some([version & 0x18, rate & 0x0c, u8::from(mode & 0xc0 == 0xc0)])
+}
+
+/// The fields of an Opus stream's header that concern a decoder (RFC 7845, section 5.1).
+#[derive(Debug, Default, PartialEq, Eq)]
+struct OpusHead {
+    /// Samples at 48 kHz to drop at the start.
+    pre_skip: u16,
+    /// Output gain in 1/256 dB.
+    gain: i16,
+}
+
+impl OpusHead {
+    fn parse(head: &[u8]) -> Option<Self> {
+        let fields = head.strip_prefix(b"OpusHead")?.first_chunk::<10>()?;
+        // MP4 has version 0 and the same fields in network order (Opus in ISOBMFF, section 4.3.2).
+        let network_order = fields[0] == 0;
+        let (pre_skip, gain) = ([fields[2], fields[3]], [fields[8], fields[9]]);
+        Some(if network_order {
+            Self { pre_skip: u16::from_be_bytes(pre_skip), gain: i16::from_be_bytes(gain) }
+        } else {
+            Self { pre_skip: u16::from_le_bytes(pre_skip), gain: i16::from_le_bytes(gain) }
+        })
+    }
+}
+
+/// The emitting end for decoders.
+pub(super) struct Emitter<'y> {
+    output: Output<'y, Item>,
+    /// The buffer of the last audio, for the next.
+    spare: Audio,
+}
+
+impl<'y> Emitter<'y> {
+    pub(super) fn new(output: Output<'y, Item>) -> Self {
+        Self { output, spare: Audio::default() }
+    }
+
+    pub(super) fn audio(&mut self, decoded: &GenericAudioBufferRef<'_>) {
+        if decoded.frames() == 0 {
+            return;
+        }
+        let mut audio = mem::take(&mut self.spare);
+        audio.sample_rate = decoded.spec().rate();
+        audio.channels = decoded.spec().channels().count() as u16;
+        decoded.copy_to_vec_interleaved(&mut audio.interleaved);
+        audio.interleaved.iter_mut().for_each(|sample| *sample = clean(*sample));
+        self.emit(audio);
+    }
+
+    /// Samples that are finite and in [-1, 1] already.
+    fn samples(&mut self, sample_rate: u32, channels: u16, interleaved: &[f32]) {
+        if interleaved.is_empty() {
+            return;
+        }
+        let mut audio = mem::take(&mut self.spare);
+        (audio.sample_rate, audio.channels) = (sample_rate, channels);
+        audio.interleaved.clear();
+        audio.interleaved.extend_from_slice(interleaved);
+        self.emit(audio);
+    }
+
+    fn emit(&mut self, audio: Audio) {
+        if let Item::Audio(audio) = self.output.emit(Item::Audio(audio)) {
+            self.spare = audio;
+        }
+    }
+
+    pub(super) fn skipped(&mut self, what: String) {
+        self.output.remark(Item::Skipped(what));
+    }
+
+    pub(super) fn not_live(&mut self, why: String) {
+        self.output.remark(Item::NotLive(why));
+    }
+}
+
+/// A stream cut in mid-packet reads as this; it is a clean end.
+pub(super) fn is_end(error: &Error) -> bool {
+    matches!(error, Error::IoError(error) if error.kind() == std::io::ErrorKind::UnexpectedEof)
+}
+
+/// Whether a bound on bytes without audio was reached.
+pub(super) fn is_unanswered(error: &Error) -> bool {
+    matches!(error, Error::IoError(error) if error.get_ref().is_some_and(|inner| inner.is::<Unanswered>()))
+}
+
+/// What is wrong with a stream and what to do, for the end user.
+pub(super) fn explain(name: &str, error: &Error) -> String {
+    match error {
+        error if is_end(error) => {
+            format!("The {name} stream ended inside its header: no audio was received.")
+        }
+        error if is_unanswered(error) => format!(
+            "This {name} stream went on for too long without any audio: it is damaged, or its header is larger than \
+             32 MiB. Send it without embedded pictures, or as WAV."
+        ),
+        Error::Unsupported(what) => {
+            format!(
+                "This {name} stream uses a feature that is not supported ({what}). Send WAV with 16-bit PCM."
+            )
+        }
+        error => format!("This {name} stream is damaged ({error}). Send it again from its first byte on."),
+    }
+}
+
+/// Faults in a row after which a stream counts as undecodable: a demuxer that fails without reading on, or an
+/// index that lists empty packets for ever, ends here; one that reads on ends at the bound on bytes without
+/// audio.
+const MAX_FAULTS: u32 = 10_000;
+
+/// The time stamps of Opus, whatever its rate.
+const OPUS_TICKS_PER_SECOND: usize = 48_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn opus_heads_are_read_in_both_byte_orders() {
+        let check = |head: &[u8], expected: Option<(u16, i16)>| {
+            let expected = expected.map(|(pre_skip, gain)| OpusHead { pre_skip, gain });
+            assert_eq!(OpusHead::parse(head), expected);
+        };
+        check(b"OpusHead\x01\x01\x38\x01\x80\xbb\x00\x00\x00\xff\x00", Some((312, -256)));
+        check(b"OpusHead\x00\x01\x01\x38\x00\x00\xbb\x80\xff\x00\x00", Some((312, -256)));
+        check(b"OpusHead\x01\x01\x38", None);
+        check(b"OpusTags", None);
+        check(b"", None);
+    }
+}
