@@ -98,14 +98,12 @@ fn classify(detector: &mut dyn VoiceActivityDetector, samples: &[f32]) {
 
 fn decoded(file: &[u8]) -> (u32, Vec<f32>) {
     let format = StreamFormat { codec: Codec::Auto, sample_rate: None, channels: None };
-    let mut decoder = codecs::decoder_for(format).expect("the format is complete");
     let (mut rate, mut mono) = (0, Vec::new());
     let mut keep = |pcm: codecs::Pcm<'_>| {
         rate = pcm.sample_rate;
         codecs::downmix(pcm.interleaved, pcm.channels, &mut mono);
     };
-    decoder.decode(file, &mut keep).expect("the sample decodes");
-    decoder.finish(&mut keep).expect("the sample is whole");
+    codecs::decode_whole(format, file, &mut keep).expect("the sample decodes");
     (rate, mono)
 }
 

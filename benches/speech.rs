@@ -155,15 +155,13 @@ fn labelled_end_ms(dir: &Path, entry: &Value) -> Option<f64> {
 /// detector that is being measured. Late on a noisy recording, which makes latencies look shorter.
 fn loud_end_ms(file: &Path) -> f64 {
     let format = codecs::StreamFormat { codec: codecs::Codec::Auto, sample_rate: None, channels: None };
-    let mut decoder = codecs::decoder_for(format).expect("the format is complete");
     let (mut mono, mut rate) = (Vec::new(), 16_000);
     let mut keep = |pcm: codecs::Pcm<'_>| {
         rate = pcm.sample_rate;
         codecs::downmix(pcm.interleaved, pcm.channels, &mut mono);
     };
     let bytes = std::fs::read(file).expect("the recording can be read");
-    decoder.decode(&bytes, &mut keep).expect("the recording decodes");
-    decoder.finish(&mut keep).expect("the recording is whole");
+    codecs::decode_whole(format, &bytes, &mut keep).expect("the recording decodes");
     let loudness = |frame: &[f32]| frame.iter().map(|sample| sample * sample).sum::<f32>();
     let frames: Vec<f32> = mono.chunks(rate as usize / 100).map(loudness).collect();
     let loudest = frames.iter().copied().fold(0.0, f32::max);

@@ -34,21 +34,20 @@ impl Recording {
     pub(crate) fn microphone(file: &[u8]) -> Result<Self, DecodeError> {
         let mut bytes = Vec::new();
         let mut spec = None;
-        let mut decoder = codecs::decoder_for(AUTO)?;
-        let mut keep = |pcm: Pcm<'_>| {
-            // A change of rate in mid-file would need another session; the first one counts.
-            if *spec.get_or_insert((pcm.sample_rate, pcm.channels)) == (pcm.sample_rate, pcm.channels) {
-                let samples = pcm.interleaved.iter().map(|sample| (sample * 32_768.0) as i16);
-                bytes.extend(samples.flat_map(i16::to_le_bytes));
+        let mut changed = false;
+        let notices = codecs::decode_whole(AUTO, file, &mut |pcm| {
+            changed |= *spec.get_or_insert((pcm.sample_rate, pcm.channels)) != (pcm.sample_rate, pcm.channels);
+            let samples = pcm.interleaved.iter().map(|sample| (sample * 32_768.0) as i16);
+            bytes.extend(samples.flat_map(i16::to_le_bytes));
+        })?;
+        for notice in notices {
+            if let DecodeError::PacketSkipped(what) = notice {
+                tracing::warn!("{what}");
             }
-        };
-        match decoder.decode(file, &mut keep) {
-            Ok(()) | Err(DecodeError::PacketSkipped(_)) => {}
-            Err(error) => return Err(error),
         }
-        match decoder.finish(&mut keep) {
-            Ok(()) | Err(DecodeError::PacketSkipped(_)) => {}
-            Err(error) => return Err(error),
+        if changed {
+            let why = "The file changes its sample rate or channels in the middle: stream it with --original.";
+            return Err(DecodeError::Undecodable(why.to_owned()));
         }
         let (sample_rate, channels) = spec.unwrap_or((16_000, 1));
         let frame = 2 * usize::from(channels);
@@ -90,7 +89,8 @@ impl Recording {
             let range = from..bytes.len().min(from + PIECE_BYTES);
             let heard = decoder.decode(&bytes[range.clone()], &mut |pcm| decoded_ms += milliseconds(pcm));
             match heard {
-                Ok(()) | Err(DecodeError::PacketSkipped(_)) => {}
+                // The server tells of it.
+                Ok(()) | Err(DecodeError::PacketSkipped(_) | DecodeError::NotLive(_)) => {}
                 Err(error) => return Err(format!("{}: {error}", path.display()).into()),
             }
             chunks.push(Chunk { bytes: range, at_ms: decoded_ms });

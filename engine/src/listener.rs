@@ -5,10 +5,15 @@
 
 use std::sync::Arc;
 
-use codecs::{DecodeError, Decoder, FRAME_SAMPLES, Framer, Pcm, Resampler, SampleIndex, StreamFormat};
+use codecs::{
+    DecodeError, Decoder, FRAME_SAMPLES, Finish, Framer, Pcm, Resampler, SampleIndex, StreamFormat,
+};
 use models::vad::VoiceActivityDetector;
 
-use crate::endpointer::{Boundary, Endpointer, EndpointerConfig};
+use crate::{
+    echo::{FarEnd, NearEnd},
+    endpointer::{Boundary, Endpointer, EndpointerConfig},
+};
 
 /// Something heard on one channel of the stream.
 #[derive(Clone, Debug, PartialEq)]
@@ -32,6 +37,8 @@ pub enum TurnEventKind {
     Resumed,
     /// The turn is over.
     Ended(Utterance),
+    /// The turn is over, and was the echo of another channel: nobody said it here.
+    Echoed(Utterance),
 }
 
 /// The audio of one turn, so far or whole.
@@ -55,6 +62,10 @@ pub enum ListenError {
     /// One packet was skipped; the listener goes on. Warn the client.
     #[error("{0}")]
     Skipped(String),
+    /// The file cannot be heard as it comes, only by [`Listener::finish`]; the listener goes on. Warn the
+    /// client.
+    #[error("{0}")]
+    NotLive(String),
     /// The stream cannot be heard. End the session.
     #[error("{0}")]
     Deaf(String),
@@ -82,6 +93,20 @@ impl Listener {
         Ok(Self { decoder, ears: Ears { ears, mono: Vec::new(), heard_ms: 0.0, mismatch: None } })
     }
 
+    /// Lets `channel` tell its own voice from an echo of the one that `near_end` is paired with.
+    pub fn guard(&mut self, channel: usize, near_end: NearEnd) {
+        if let Some(ear) = self.ears.ears.get_mut(channel) {
+            ear.echo = Some(EchoEnd::Near(near_end));
+        }
+    }
+
+    /// Lets another channel know what `channel` hears.
+    pub fn tell(&mut self, channel: usize, far_end: FarEnd) {
+        if let Some(ear) = self.ears.ears.get_mut(channel) {
+            ear.echo = Some(EchoEnd::Far(far_end));
+        }
+    }
+
     /// Takes the next bytes of the stream, appending what was heard to `events`.
     ///
     /// # Errors
@@ -94,16 +119,26 @@ impl Listener {
         self.ears.check()
     }
 
-    /// The stream is over: hears what was held back and ends every open turn.
+    /// Says that `chunks` messages of the stream were lost before the next. True when their place will be
+    /// filled with concealed audio.
+    pub fn lose(&mut self, chunks: u32) -> bool {
+        self.decoder.lose(chunks)
+    }
+
+    /// The stream is over: hears what was held back, about ten seconds of it a call, and in the end ends every
+    /// open turn. Call it again after [`Finish::More`] and [`ListenError::Skipped`].
     ///
     /// # Errors
-    /// As [`push`](Self::push); open turns are ended all the same.
-    pub fn finish(&mut self, events: &mut Vec<TurnEvent>) -> Result<(), ListenError> {
+    /// As [`push`](Self::push); after [`ListenError::Deaf`] open turns are ended all the same.
+    pub fn finish(&mut self, events: &mut Vec<TurnEvent>) -> Result<Finish, ListenError> {
         let ears = &mut self.ears;
-        let decoded = self.decoder.finish(&mut |pcm| ears.hear(pcm, events));
-        self.ears.finish(events);
-        decoded?;
-        self.ears.check()
+        ears.heard_ms = 0.0;
+        let finished = self.decoder.finish(&mut |pcm| ears.hear(pcm, events)).map_err(ListenError::from);
+        let finished = finished.and_then(|finish| self.ears.check().map(|()| finish));
+        if matches!(finished, Ok(Finish::Done) | Err(ListenError::Deaf(_))) {
+            self.ears.finish(events);
+        }
+        finished
     }
 
     /// Ends the open turn of `channel` now, or of every channel.
@@ -157,16 +192,26 @@ impl Ears {
             self.mismatch = Some("one message unpacked to more than ten minutes of audio".to_owned());
             return;
         }
-        let several = self.ears.len() > 1;
-        for (index, ear) in self.ears.iter_mut().enumerate() {
+        if let [ear] = &mut self.ears[..] {
             self.mono.clear();
-            if several {
-                codecs::pick_channel(pcm.interleaved, pcm.channels, index as u16, &mut self.mono);
-            } else {
-                codecs::downmix(pcm.interleaved, pcm.channels, &mut self.mono);
-            }
-            if let Err(error) = ear.hear(index, pcm.sample_rate, &self.mono, events) {
+            codecs::downmix(pcm.interleaved, pcm.channels, &mut self.mono);
+            if let Err(error) = ear.hear(0, pcm.sample_rate, &self.mono, events) {
                 self.mismatch = Some(error.to_string());
+            }
+            return;
+        }
+        // In turns, 10 ms each, so that the ears stay abreast: one may hear the other's echo.
+        let step = (pcm.sample_rate as usize / 100).max(1) * usize::from(pcm.channels);
+        for piece in pcm.interleaved.chunks(step) {
+            // The far end first.
+            let (far, others): (Vec<_>, Vec<_>) = (0..self.ears.len())
+                .partition(|index| matches!(self.ears[*index].echo, Some(EchoEnd::Far(_))));
+            for index in far.into_iter().chain(others) {
+                self.mono.clear();
+                codecs::pick_channel(piece, pcm.channels, index as u16, &mut self.mono);
+                if let Err(error) = self.ears[index].hear(index, pcm.sample_rate, &self.mono, events) {
+                    self.mismatch = Some(error.to_string());
+                }
             }
         }
     }
@@ -191,6 +236,13 @@ struct Ear {
     endpointer: Endpointer,
     buffer: AudioBuffer,
     turn: Option<OpenTurn>,
+    echo: Option<EchoEnd>,
+}
+
+/// What an ear has to do with echoes.
+enum EchoEnd {
+    Far(FarEnd),
+    Near(NearEnd),
 }
 
 #[derive(Clone, Copy)]
@@ -209,6 +261,7 @@ impl Ear {
             endpointer: Endpointer::new(config),
             buffer: AudioBuffer::default(),
             turn: None,
+            echo: None,
         }
     }
 
@@ -246,9 +299,14 @@ impl Ear {
     fn listen(&mut self, channel: usize, events: &mut Vec<TurnEvent>) {
         while let Some(frame) = self.framer.next_frame() {
             self.buffer.push(frame.samples, self.turn.is_some());
-            let score = self.vad.classify(frame.samples);
+            let mut score = self.vad.classify(frame.samples);
+            match &mut self.echo {
+                Some(EchoEnd::Far(far_end)) => far_end.hear(frame.samples),
+                Some(EchoEnd::Near(near_end)) => score = near_end.hear(frame.samples, score),
+                None => {}
+            }
             if let Some(boundary) = self.endpointer.push(frame.start, score) {
-                let kind = note(&mut self.turn, &mut self.buffer, boundary);
+                let kind = note(&mut self.turn, &mut self.buffer, &mut self.echo, boundary);
                 events.push(TurnEvent { channel, kind });
             }
         }
@@ -256,19 +314,27 @@ impl Ear {
 
     fn end_now(&mut self, channel: usize, events: &mut Vec<TurnEvent>) {
         if let Some(boundary) = self.endpointer.end_now() {
-            let kind = note(&mut self.turn, &mut self.buffer, boundary);
+            let kind = note(&mut self.turn, &mut self.buffer, &mut self.echo, boundary);
             events.push(TurnEvent { channel, kind });
         }
     }
 }
 
 /// Keeps the open turn in step with the endpointer, and gives each boundary its audio.
-fn note(turn: &mut Option<OpenTurn>, buffer: &mut AudioBuffer, boundary: Boundary) -> TurnEventKind {
+fn note(
+    turn: &mut Option<OpenTurn>,
+    buffer: &mut AudioBuffer,
+    echo: &mut Option<EchoEnd>,
+    boundary: Boundary,
+) -> TurnEventKind {
     let open = turn.unwrap_or(OpenTurn { audio_start: buffer.end(), speech_start: buffer.end() });
     match boundary {
         Boundary::Started(speech_start) => {
             let audio_start = buffer.pre_roll(speech_start);
             *turn = Some(OpenTurn { audio_start, speech_start });
+            if let Some(EchoEnd::Near(near_end)) = echo {
+                near_end.turn_started((buffer.end() - speech_start) / FRAME_SAMPLES as u64);
+            }
             TurnEventKind::Started(speech_start)
         }
         Boundary::Growing => TurnEventKind::Growing,
@@ -278,7 +344,10 @@ fn note(turn: &mut Option<OpenTurn>, buffer: &mut AudioBuffer, boundary: Boundar
             let utterance = buffer.utterance(open, speech_end);
             *turn = None;
             buffer.floor = speech_end;
-            TurnEventKind::Ended(utterance)
+            match echo {
+                Some(EchoEnd::Near(near_end)) if near_end.turn_was_echo() => TurnEventKind::Echoed(utterance),
+                _ => TurnEventKind::Ended(utterance),
+            }
         }
     }
 }
@@ -327,6 +396,7 @@ impl From<DecodeError> for ListenError {
     fn from(error: DecodeError) -> Self {
         match error {
             DecodeError::PacketSkipped(why) => Self::Skipped(why),
+            DecodeError::NotLive(why) => Self::NotLive(why),
             DecodeError::Format(why) | DecodeError::Undecodable(why) => Self::Deaf(why),
         }
     }

@@ -7,7 +7,7 @@ mod answering;
 mod hearing;
 mod listening;
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{collections::VecDeque, future::ready, sync::Arc, time::Duration};
 
 use protocol::{
     ClientMessage, CloseCode, ConfigUpdate, EndReason, Limits, MarkerId, ServerEvent, ServerMessage,
@@ -336,9 +336,11 @@ impl Session {
     /// Waits until the next text or piece of an answer, and stages its events. Cancel-safe; never ready when nothing
     /// is being computed.
     pub(crate) async fn advance(&mut self) {
+        let drainable = self.hearing.drainable();
         tokio::select! {
             heard = self.hearing.next() => self.on_heard(heard),
             step = self.answers.next() => self.on_answer_step(step),
+            Some(stream) = ready(drainable) => self.finish_stream(stream),
         }
     }
 

@@ -1,6 +1,6 @@
 //! The ear on a real recording: turns as snapshots in samples, the same under any cut of the bytes.
 
-use codecs::{Codec, SampleIndex, StreamFormat};
+use codecs::{Codec, Finish, SampleIndex, StreamFormat};
 use engine::{
     endpointer::EndpointerConfig,
     listener::{Listener, TurnEvent, TurnEventKind, Utterance},
@@ -27,7 +27,7 @@ fn listen(
     for piece in pieces {
         listener.push(piece, &mut events).expect("the recording is sound");
     }
-    listener.finish(&mut events).expect("the recording is whole");
+    assert_eq!(listener.finish(&mut events).expect("the recording is whole"), Finish::Done);
     events
 }
 
@@ -70,9 +70,8 @@ const SNAPSHOT_WEBRTC: [[u64; 4]; 2] =
 #[test]
 fn the_audio_of_a_turn_is_the_recording_itself() {
     let mut recording = Vec::new();
-    let mut decoder = codecs::decoder_for(flac()).expect("a known format");
-    decoder.decode(INTERVIEW, &mut |pcm| recording.extend_from_slice(pcm.interleaved)).expect("sound");
-    decoder.finish(&mut |pcm| recording.extend_from_slice(pcm.interleaved)).expect("whole");
+    let mut keep = |pcm: codecs::Pcm<'_>| recording.extend_from_slice(pcm.interleaved);
+    codecs::decode_whole(flac(), INTERVIEW, &mut keep).expect("sound");
     let events = listen(flac(), DETECTORS[0].1, &mut INTERVIEW.chunks(333));
     for turn in utterances(&events) {
         let from = turn.audio_start.0 as usize;
@@ -94,7 +93,7 @@ fn two_ears_hear_their_own_channel() {
     let mut listener = Listener::new(format, detectors, EndpointerConfig::default()).expect("a known format");
     let mut events = Vec::new();
     listener.push(&stereo, &mut events).expect("PCM");
-    listener.finish(&mut events).expect("PCM");
+    assert_eq!(listener.finish(&mut events).expect("PCM"), Finish::Done);
     assert!(!events.is_empty() && events.iter().all(|event| event.channel == 0), "{} events", events.len());
 }
 

@@ -53,7 +53,10 @@ pub(super) struct Stream {
     pub(super) first_channel: usize,
     pub(super) next_seq: u32,
     pub(super) acknowledged: u32,
+    /// No more audio comes.
     pub(super) finished: bool,
+    /// There is kept audio to hear, though no more comes: a file that could not be heard live.
+    pub(super) draining: bool,
 }
 
 /// One logical channel: somebody's voice.
@@ -146,14 +149,14 @@ impl Hearing {
             let why = format!("audio.channels is {channels}, but audio.roles names {}", roles.len());
             return Err(ClientError::malformed(why));
         }
-        let format = stream_format(&audio)?;
+        let format = stream_format(&audio);
         let ears = if interleaved { roles.len() } else { 1 };
         let streams = (0..roles.len() / ears)
             .map(|index| {
                 let detectors = (0..ears).map(|_| (engine.vad)()).collect();
                 let listener = Listener::new(format, detectors, config.turns)
                     .map_err(|error| ClientError::new(CloseCode::Undecodable, error.to_string()))?;
-                Ok(Stream { listener, first_channel: index, next_seq: 0, acknowledged: 0, finished: false })
+                Ok(Stream { listener, first_channel: index, next_seq: 0, acknowledged: 0, finished: false, draining: false })
             })
             .collect::<Result<_, ClientError>>()?;
         let channel = |(index, role): (usize, &Role)| Channel {
@@ -215,7 +218,12 @@ impl Hearing {
     }
 
     pub(super) fn has_work(&self) -> bool {
-        !self.finals.is_empty()
+        !self.finals.is_empty() || self.streams.iter().any(|stream| stream.draining)
+    }
+
+    /// The stream whose kept audio can be heard on now.
+    pub(super) fn drainable(&self) -> Option<usize> {
+        if self.has_room() { self.streams.iter().position(|stream| stream.draining) } else { None }
     }
 
     /// Whether anybody is speaking.
@@ -324,21 +332,24 @@ pub(super) async fn collect(
     (Err(TranscribeError::Failed("it ended without a text".to_owned())), warnings)
 }
 
-fn stream_format(audio: &AudioFormat) -> Result<StreamFormat, ClientError> {
+fn stream_format(audio: &AudioFormat) -> StreamFormat {
     let codec = match audio.codec {
         protocol::Codec::Auto => codecs::Codec::Auto,
         protocol::Codec::PcmS16le => codecs::Codec::PcmS16le,
+        protocol::Codec::PcmS24le => codecs::Codec::PcmS24le,
         protocol::Codec::PcmF32le => codecs::Codec::PcmF32le,
-        protocol::Codec::Wav => codecs::Codec::Wav,
+        protocol::Codec::Mulaw => codecs::Codec::Mulaw,
+        protocol::Codec::Alaw => codecs::Codec::Alaw,
+        protocol::Codec::Opus => codecs::Codec::Opus,
+        protocol::Codec::Ogg => codecs::Codec::Ogg,
+        protocol::Codec::Webm => codecs::Codec::WebM,
+        protocol::Codec::Mp4 => codecs::Codec::Mp4,
+        protocol::Codec::Mp3 => codecs::Codec::Mp3,
+        protocol::Codec::Aac => codecs::Codec::Aac,
         protocol::Codec::Flac => codecs::Codec::Flac,
-        other => {
-            let why = format!(
-                "codec {other} is not decoded by this server yet; send pcm_s16le, pcm_f32le, wav or flac"
-            );
-            return Err(ClientError::new(CloseCode::Undecodable, why));
-        }
+        protocol::Codec::Wav => codecs::Codec::Wav,
     };
-    Ok(StreamFormat { codec, sample_rate: audio.sample_rate, channels: audio.channels })
+    StreamFormat { codec, sample_rate: audio.sample_rate, channels: audio.channels }
 }
 
 /// Requests of all sessions of this process are told apart by this, so that the pool can be fair.

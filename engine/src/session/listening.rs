@@ -4,7 +4,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use codecs::SampleIndex;
+use codecs::{Finish, SampleIndex};
 use futures_util::FutureExt as _;
 use models::speech::{Priority, TranscribeError, Transcript};
 use protocol::{AnswerMode, CloseCode, FrameHeader, Framing, Role, ServerMessage, Transcription, WordTiming};
@@ -69,21 +69,21 @@ impl Session {
             return Ok(());
         }
         stream.next_seq = seq.wrapping_add(1);
-        let mut events = Vec::new();
-        let mut heard = stream.listener.push(bytes, &mut events);
-        if last {
-            stream.finished = true;
-            heard = heard.and(stream.listener.finish(&mut events));
-        }
         if seq > expected {
-            let missing = format!(
-                "audio chunks {expected} to {} of channel {index} never came; their words are lost",
-                seq - 1
-            );
-            self.warn("audio_gap", missing);
+            let concealed = stream.listener.lose(seq - expected);
+            let range = format!("audio chunks {expected} to {} of channel {index} never came", seq - 1);
+            let meaning = if concealed { "the gap is filled as well as can be" } else { "their words are lost" };
+            self.warn("audio_gap", format!("{range}; {meaning}"));
         }
+        let mut events = Vec::new();
+        let stream = &mut self.hearing.streams[usize::from(index)];
+        // The last chunk may be empty: it says only that it is the last.
+        let heard = if bytes.is_empty() { Ok(()) } else { stream.listener.push(bytes, &mut events) };
         self.on_turn_events(usize::from(index), events);
         self.on_listened(heard);
+        if last {
+            self.finish_stream(usize::from(index));
+        }
         if self.hearing.heard().as_ms() >= self.engine.limits.max_session.as_millis() as u64 {
             self.end(Ending::Limit);
         }
@@ -93,19 +93,27 @@ impl Session {
     /// No more audio comes: ends every open turn.
     pub(super) fn finish_hearing(&mut self) {
         for index in 0..self.hearing.streams.len() {
-            let mut events = Vec::new();
             let stream = &mut self.hearing.streams[index];
-            if !std::mem::replace(&mut stream.finished, true) {
-                // A stream that never began has nothing to finish and nothing to complain of.
-                let begun = stream.next_seq > 0;
-                let heard = stream.listener.finish(&mut events);
-                self.on_turn_events(index, events);
-                if begun {
-                    self.on_listened(heard);
-                }
+            // A stream that never began has nothing to finish and nothing to complain of.
+            if stream.next_seq == 0 {
+                stream.finished = true;
+            } else if !stream.finished {
+                self.finish_stream(index);
             }
         }
         self.on_tick();
+    }
+
+    /// No more audio comes on this stream: hears what its decoder held back. Of a file that was kept that is
+    /// only a part; [`advance`](Self::advance) goes on with the rest.
+    pub(super) fn finish_stream(&mut self, index: usize) {
+        let mut events = Vec::new();
+        let stream = &mut self.hearing.streams[index];
+        stream.finished = true;
+        let heard = stream.listener.finish(&mut events);
+        stream.draining = matches!(heard, Ok(Finish::More) | Err(ListenError::Skipped(_)));
+        self.on_turn_events(index, events);
+        self.on_listened(heard.map(|_| ()));
     }
 
     pub(super) fn finalize(&mut self, channel: Option<u8>) -> Result<(), ClientError> {
@@ -134,6 +142,7 @@ impl Session {
             Err(ListenError::Skipped(why)) => {
                 self.warn("audio_skipped", format!("a damaged piece of audio was skipped: {why}"));
             }
+            Err(ListenError::NotLive(why)) => self.warn("audio_not_live", why),
             Err(ListenError::Deaf(why)) => self.end(Ending::Fatal(CloseCode::Undecodable, why)),
         }
     }
@@ -174,7 +183,22 @@ impl Session {
                 }
             }
             TurnEventKind::Ended(utterance) => self.on_turn_ended(index, utterance),
+            TurnEventKind::Echoed(utterance) => self.on_echo(index, &utterance),
         }
+    }
+
+    /// The turn was the interviewer's loudspeaker in the candidate's microphone: it ends without a text, as noise does.
+    fn on_echo(&mut self, index: usize, utterance: &Utterance) {
+        let channel = &mut self.hearing.channels[index];
+        let Some(turn) = channel.turn.take() else { return };
+        channel.interim = None;
+        channel.interim_due = false;
+        channel.speculation = None;
+        channel.ended = utterance.heard;
+        let role = channel.role;
+        let at_ms = utterance.speech_end.as_ms();
+        metrics::counter!("turns_echoed_total").increment(1);
+        self.emit(ServerMessage::SpeechEnded { channel: index as u8, role, at_ms, turn });
     }
 
     /// Writes the turn down on the guess that it is over. The guess takes the place of a running interim pass.
@@ -328,8 +352,9 @@ impl Session {
         }
     }
 
-    /// Gives up the texts still being computed; their number.
+    /// Gives up the texts still being computed, and audio that is kept and not heard; the number of texts.
     pub(super) fn drop_pending_texts(&mut self) -> usize {
+        self.hearing.streams.iter_mut().for_each(|stream| stream.draining = false);
         let lost = std::mem::take(&mut self.hearing.pending);
         self.hearing.finals.clear();
         self.totals.audio_dropped_ms += lost.iter().map(|(_, said_ms)| said_ms).sum::<u64>();

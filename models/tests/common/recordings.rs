@@ -5,7 +5,7 @@
 
 use std::{env, fs, path::PathBuf, sync::Arc};
 
-use codecs::{Codec, StreamFormat, decoder_for};
+use codecs::{Codec, StreamFormat};
 use models::weights::{WeightsCache, find};
 
 /// One line of the recordings' manifest.
@@ -40,14 +40,12 @@ impl Recording {
     /// Mono samples at 16 kHz.
     pub(crate) fn audio(&self) -> Vec<f32> {
         let format = StreamFormat { codec: Codec::Flac, sample_rate: None, channels: None };
-        let mut decoder = decoder_for(format).unwrap();
         let mut audio = Vec::new();
         let mut sink = |pcm: codecs::Pcm<'_>| {
             assert_eq!((pcm.sample_rate, pcm.channels), (16_000, 1), "{}", self.id);
             audio.extend_from_slice(pcm.interleaved);
         };
-        decoder.decode(&fs::read(&self.file).unwrap(), &mut sink).unwrap();
-        decoder.finish(&mut sink).unwrap();
+        codecs::decode_whole(format, &fs::read(&self.file).unwrap(), &mut sink).unwrap();
         audio
     }
 }
