@@ -3,7 +3,7 @@
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: demo test build weights fmt fmt-check lint doc bench deps clean-cache help
+.PHONY: demo test build weights fmt fmt-check lint doc bench deps test-deps clean-cache help
 
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 PROGRAM := $(TARGET_DIR)/release/interviewai
@@ -19,7 +19,7 @@ demo: deps build weights ## Play a sample interview, see transcript and answers
 	@$(PROGRAM) demo
 
 # What fails fast comes first.
-test: deps fmt-check lint doc build weights ## All checks and tests
+test: test-deps fmt-check lint doc build weights ## All checks and tests
 	@$(PROGRAM) models fetch tiny.en
 	$(call step,tests)
 	@cargo test $(CARGO_FLAGS) --workspace
@@ -56,6 +56,10 @@ deps: ## Install system packages that are missing (apt)
 	$(call step,system packages)
 	@scripts/install-packages
 
+test-deps: ## As deps, and Chromium for the browser tests
+	$(call step,system packages)
+	@scripts/install-packages tests
+
 clean-cache: ## Delete the fetched weights and test packages
 	rm -rf -- '$(CACHE)/weights' '$(CACHE)/test-packages'
 
@@ -66,3 +70,4 @@ help:
 	@echo '  JOBS                    jobs of a build (default: one for each core)'
 	@echo '  INTERVIEWAI_CACHE_DIR   where weights lie (default: interviewai in the user cache folder)'
 	@echo '  INTERVIEWAI_SPEECH_DIR  recordings for tests and benches (default: ../shared/speech)'
+	@echo '  INTERVIEWAI_SKIP_CHROMIUM=1  neither install Chromium nor test with it'

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test and bench that includes this file uses a part of it")]
 
 use std::{
+    io::Write as _,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
     time::{Duration, Instant},
@@ -114,7 +115,12 @@ pub(crate) fn speech_dir() -> Option<PathBuf> {
     if dir.join("manifest.jsonl").is_file() {
         return Some(dir);
     }
-    println!("NO RECORDINGS at {}: set INTERVIEWAI_SPEECH_DIR; this part was not tested", dir.display());
+    // On the terminal itself, where the test runner does not swallow it.
+    let _ = writeln!(
+        std::io::stderr(),
+        "SKIPPED: no recordings at {}: set INTERVIEWAI_SPEECH_DIR; this part was not tested",
+        dir.display()
+    );
     None
 }
 
