@@ -5,6 +5,7 @@
 //! | [`pipeline`] | the loop of one session: start reading here |
 //! | `session` | its state: what each message, turn, text and token does |
 //! | [`listener`], [`endpointer`] | the ear: bytes to turns, synchronous, samples as the clock |
+//! | [`echo`] | whether the candidate's microphone hears the candidate or the interviewer's loudspeaker |
 //! | `question`, [`answerer`], [`history`] | from a question to a prompt to an answer |
 //! | [`transport`], [`server`] | WebSocket and in-memory connections, the accept loop |
 //! | [`ports`] | what is asked of the outside: identity, context, history, limits |
@@ -14,6 +15,7 @@
 
 pub mod answerer;
 pub mod config;
+pub mod echo;
 pub mod endpointer;
 pub mod history;
 pub mod listener;
