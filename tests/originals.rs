@@ -67,7 +67,8 @@ fn originals_sound_and_read_as_their_twins() {
             Some(WordErrors::between(&twin_text.join(" "), &text))
         };
         total.extend(words);
-        let louder_db = level_db(&decoded.samples) - level_db(&reference);
+        let common = reference.len().min(decoded.samples.len());
+        let louder_db = level_db(&decoded.samples[..common]) - level_db(&reference[..common]);
         println!("{}", row(&name, &decoded, reference.len(), lag, correlation, louder_db, words));
 
         let (seconds, twin_seconds) = (seconds(decoded.samples.len()), seconds(reference.len()));
@@ -122,6 +123,7 @@ fn format_of(original: &Path) -> StreamFormat {
 /// 1 for the same sound at any level. Over the first five seconds.
 fn alignment(twin: &[f32], other: &[f32]) -> (isize, f32) {
     let length = twin.len().min(other.len()).min(5 * RATE);
+    let (twin, other) = (&twin[..length], &other[..length]);
     let at = |lag: isize| {
         let (a, b) = if lag >= 0 {
             (&twin[..length - lag as usize], &other[lag as usize..])
