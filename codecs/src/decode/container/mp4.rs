@@ -22,7 +22,7 @@ use symphonia::{
 use super::{
     Item, Magic, Parsed, Source,
     packets::{Emitter, decode_packets, explain},
-    recovery::{Enterable, Search, decode_enterable},
+    recovery::{Element, Enterable, Search, decode_enterable},
 };
 
 pub(super) const NAME: &str = "MP4";
@@ -36,8 +36,11 @@ pub(super) fn decode(magic: &Magic, mut source: Source<'_, Item>, emitter: &mut 
     let mut file = Spool::new(magic);
     match read_header(&mut file, &mut source)? {
         Kind::Live => {
-            let format = Enterable { name: NAME, open, find: find_fragment };
-            decode_enterable(&format, &file.bytes, Vec::new(), source, emitter)
+            let format = Enterable { name: NAME, open, look: look_at_atom, find: find_fragment };
+            // The head of the atom with the first samples has been read.
+            let header = file.bytes.len() - HEAD_BYTES;
+            let start = file.bytes.split_off(header);
+            decode_enterable(&format, &file.bytes, start, source, emitter)
         }
         Kind::IndexLast => {
             emitter.not_live(
@@ -72,7 +75,7 @@ fn read_header(file: &mut Spool, source: &mut Source<'_, Item>) -> std::result::
     let mut has_index = false;
     let mut at = 0;
     loop {
-        file.read_to(source, at + 8)?;
+        file.read_to(source, at + HEAD_BYTES)?;
         let mut length = u64::from(u32::from_be_bytes(*file.array(at)));
         let kind: [u8; 4] = *file.array(at + 4);
         match &kind {
@@ -81,9 +84,9 @@ fn read_header(file: &mut Spool, source: &mut Source<'_, Item>) -> std::result::
             b"moov" => has_index = true,
             _ => {}
         }
-        let mut head = 8;
+        let mut head = HEAD_BYTES;
         if length == 1 {
-            head = 16;
+            head = 2 * HEAD_BYTES;
             file.read_to(source, at + head)?;
             length = u64::from_be_bytes(*file.array(at + 8));
         }
@@ -159,6 +162,31 @@ impl Drop for Spool {
     }
 }
 
+/// An atom that may stand behind the index.
+fn look_at_atom(bytes: &[u8]) -> Element {
+    let Some(head) = bytes.first_chunk::<HEAD_BYTES>() else { return Element::Needs(HEAD_BYTES) };
+    let length = u32::from_be_bytes([head[0], head[1], head[2], head[3]]);
+    let most = match &head[4..] {
+        b"mdat" => u64::MAX,
+        b"moof" | b"styp" | b"sidx" | b"ssix" | b"prft" | b"emsg" | b"free" | b"skip" | b"wide" | b"uuid"
+        | b"mfra" | b"meta" | b"udta" => MAX_HEADER_BYTES as u64,
+        _ => return Element::Unknown,
+    };
+    let (head, length) = match (length, bytes.get(HEAD_BYTES..2 * HEAD_BYTES)) {
+        (0, _) => return Element::Is { head: HEAD_BYTES, body: most },
+        (1, None) => return Element::Needs(2 * HEAD_BYTES),
+        (1, Some(long)) => {
+            let length = long.iter().fold(0, |length, byte| length << 8 | u64::from(*byte));
+            (2 * HEAD_BYTES, length)
+        }
+        (length, _) => (HEAD_BYTES, u64::from(length)),
+    };
+    match length.checked_sub(head as u64) {
+        Some(body) if body <= most => Element::Is { head, body },
+        _ => Element::Unknown,
+    }
+}
+
 /// The next fragment: the head of a `moof` atom of a sensible length.
 fn find_fragment(bytes: &[u8]) -> Search {
     for at in 0..bytes.len().saturating_sub(7) {
@@ -168,6 +196,9 @@ fn find_fragment(bytes: &[u8]) -> Search {
     }
     Search::NotBefore(bytes.len().saturating_sub(7))
 }
+
+/// The length and the name of an atom; a long length follows in as many bytes.
+const HEAD_BYTES: usize = 8;
 
 /// Bytes that all decoders of the process keep for files.
 static KEPT_BYTES: AtomicUsize = AtomicUsize::new(0);
@@ -187,6 +218,22 @@ const STEP_BYTES: usize = 64 * 1024;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn atoms_are_told_by_their_heads() {
+        let check =
+            |bytes: &[u8], expected: Element| assert_eq!(look_at_atom(bytes), expected, "{bytes:02x?}");
+        check(b"", Element::Needs(8));
+        check(b"\0\0\x01\0moof", Element::Is { head: 8, body: 0xf8 });
+        check(b"\xff\0\0\0mdat", Element::Is { head: 8, body: 0xfeff_fff8 });
+        check(b"\0\0\0\0mdat", Element::Is { head: 8, body: u64::MAX });
+        check(b"\0\0\0\x01mdat", Element::Needs(16));
+        check(b"\0\0\0\x01mdat\0\0\0\0\0\0\x01\0", Element::Is { head: 16, body: 0xf0 });
+        check(b"\0\0\0\x01mdat\0\0\0\0\0\0\0\x0f", Element::Unknown);
+        check(b"\0\0\0\x07mdat", Element::Unknown);
+        check(b"\x7f\0\0\0moof", Element::Unknown);
+        check(b"\0\0\x01\0trak", Element::Unknown);
+    }
 
     #[test]
     fn a_fragment_is_found_by_its_head() {

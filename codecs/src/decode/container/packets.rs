@@ -228,11 +228,17 @@ pub(super) struct Emitter<'y> {
     output: Output<'y, Item>,
     /// The buffer of the last audio, for the next.
     spare: Audio,
+    heard: u64,
 }
 
 impl<'y> Emitter<'y> {
     pub(super) fn new(output: Output<'y, Item>) -> Self {
-        Self { output, spare: Audio::default() }
+        Self { output, spare: Audio::default(), heard: 0 }
+    }
+
+    /// Runs of audio emitted so far.
+    pub(super) fn heard(&self) -> u64 {
+        self.heard
     }
 
     pub(super) fn audio(&mut self, decoded: &GenericAudioBufferRef<'_>) {
@@ -260,6 +266,7 @@ impl<'y> Emitter<'y> {
     }
 
     fn emit(&mut self, audio: Audio) {
+        self.heard += 1;
         if let Item::Audio(audio) = self.output.emit(Item::Audio(audio)) {
             self.spare = audio;
         }

@@ -1,10 +1,11 @@
 //! Going on after damage in containers that are nothing but nested lengths (WebM, MP4): once a length is
-//! wrong, the demuxer has lost its way for good. Here another one is started, with the same header, at the next
-//! place that looks like a packet.
+//! wrong, a demuxer goes astray, or skips to the end of the stream. So each element is looked at before the
+//! demuxer sees it, and where none begins, another demuxer is started, with the same header, at the next place
+//! that looks like a packet.
 //!
 //! Not here: formats with marks of their own to find back to (Ogg, FLAC, MP3, ADTS).
 
-use std::io::{self, Read};
+use std::io::{self, Cursor, Read};
 
 use symphonia::core::{
     errors::Result,
@@ -23,10 +24,23 @@ pub(super) struct Enterable {
     pub(super) name: &'static str,
     /// Opens a demuxer on a stream that begins with the header.
     pub(super) open: for<'s> fn(MediaSourceStream<'s>) -> Result<Box<dyn FormatReader + 's>>,
+    /// What the first bytes behind the header, or behind an element, say of the element they begin.
+    pub(super) look: fn(&[u8]) -> Element,
+    /// Where a demuxer can start again in the bytes after damage.
     pub(super) find: fn(&[u8]) -> Search,
 }
 
-/// Where a demuxer can start again in the bytes after damage.
+/// An element of the stream, by its first bytes.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Element {
+    /// To tell, so many bytes are needed in all.
+    Needs(usize),
+    /// Its head has so many bytes, and so many more are its own; what follows is looked at again.
+    Is { head: usize, body: u64 },
+    /// No element of this format begins so.
+    Unknown,
+}
+
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Search {
     /// Here, with these bytes before it.
@@ -43,28 +57,100 @@ pub(super) fn decode_enterable(
     mut source: Source<'_, Item>,
     emitter: &mut Emitter<'_>,
 ) -> Parsed {
+    let (mut heard, mut vain) = (0, 0);
     loop {
-        let from_header = [header, &start].concat();
+        let mut elements = Elements {
+            input: Cursor::new(start).chain(&mut source),
+            look: format.look,
+            head: Vec::new(),
+            given: 0,
+            body: 0,
+        };
         let mut reader =
-            (format.open)(stream(from_header, &mut source)).map_err(|error| explain(format.name, &error))?;
+            (format.open)(stream(header, &mut elements)).map_err(|error| explain(format.name, &error))?;
         let error = match decode_packets(format.name, &mut *reader, false, emitter) {
             Ok(()) => return Ok(()),
-            Err(Stop::Lost(error)) if !is_unanswered(&error) => error,
+            Err(Stop::Lost(error)) if !is_unanswered(&error) && vain < MAX_VAIN => error,
             Err(stop) => return Err(stop.explain(format.name)),
         };
-        emitter.skipped(format!(
-            "Damaged {} data was skipped ({error}): some audio is missing here.",
-            format.name
-        ));
+        vain = if emitter.heard() == heard { vain + 1 } else { 0 };
+        heard = emitter.heard();
+        if vain == 0 {
+            emitter.skipped(format!(
+                "Damaged {} data was skipped ({error}): some audio is missing here.",
+                format.name
+            ));
+        }
         let mut unread = reader.into_inner();
         let mut window = vec![0; unread.unread_buffer_len()];
         unread.read_exact(&mut window).map_err(|error| explain(format.name, &error.into()))?;
         drop(unread);
+        elements.take_unread(&mut window);
         match search(format.find, window, &mut source) {
             Ok(Some(found)) => start = found,
             Ok(None) => return Ok(()),
             Err(error) => return Err(explain(format.name, &error.into())),
         }
+    }
+}
+
+/// The stream behind its header, for a demuxer: it ends with an error where no element begins.
+struct Elements<'a, 'y> {
+    input: io::Chain<Cursor<Vec<u8>>, &'a mut Source<'y, Item>>,
+    look: fn(&[u8]) -> Element,
+    /// The head of the element under way, and how much of it was given.
+    head: Vec<u8>,
+    given: usize,
+    /// What is left of its body.
+    body: u64,
+}
+
+impl Elements<'_, '_> {
+    /// Reads the head of the next element; `false` at the end of the stream.
+    fn read_head(&mut self) -> io::Result<bool> {
+        self.head.clear();
+        self.given = 0;
+        loop {
+            match (self.look)(&self.head) {
+                Element::Needs(length) => {
+                    let missing = length - self.head.len();
+                    if self.input.by_ref().take(missing as u64).read_to_end(&mut self.head)? < missing {
+                        return Ok(false);
+                    }
+                }
+                Element::Is { head, body } => {
+                    debug_assert_eq!(head, self.head.len());
+                    self.body = body;
+                    return Ok(true);
+                }
+                Element::Unknown => return Err(io::Error::other("no packet begins where one should")),
+            }
+        }
+    }
+
+    /// Appends what was read and not given, but for what is still in the source.
+    fn take_unread(self, window: &mut Vec<u8>) {
+        window.extend_from_slice(&self.head[self.given..]);
+        let (start, _) = self.input.into_inner();
+        window.extend_from_slice(&start.get_ref()[start.position() as usize..]);
+    }
+}
+
+impl Read for Elements<'_, '_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.given == self.head.len() && self.body == 0 && !self.read_head()? {
+            return Ok(0);
+        }
+        if self.given < self.head.len() {
+            let count = buffer.len().min(self.head.len() - self.given);
+            buffer[..count].copy_from_slice(&self.head[self.given..self.given + count]);
+            self.given += count;
+            return Ok(count);
+        }
+        let most = usize::try_from(self.body).map_or(buffer.len(), |body| body.min(buffer.len()));
+        let count = self.input.read(&mut buffer[..most])?;
+        self.body -= count as u64;
+        Ok(count)
     }
 }
 
@@ -90,3 +176,6 @@ fn search(
 
 /// Bytes read before the next look.
 const READ_BYTES: u64 = 64;
+
+/// Demuxers that may be started in a row without any audio: each costs a buffer of 64 KiB.
+const MAX_VAIN: u32 = 100;

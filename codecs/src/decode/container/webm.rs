@@ -12,13 +12,13 @@ use symphonia::{core::errors::Error, core::formats::FormatOptions, default::form
 use super::{
     Item, Magic, Parsed, Source,
     packets::{Emitter, explain},
-    recovery::{Enterable, Search, decode_enterable},
+    recovery::{Element, Enterable, Search, decode_enterable},
 };
 
 pub(super) const NAME: &str = "WebM";
 
 pub(super) fn matches(magic: &Magic) -> bool {
-    magic.starts_with(&EBML)
+    magic.starts_with(EBML)
 }
 
 /// Decodes to the end of the stream. A packet comes out when its block is whole.
@@ -27,6 +27,7 @@ pub(super) fn decode(magic: &Magic, mut source: Source<'_, Item>, emitter: &mut 
     let format = Enterable {
         name: NAME,
         open: |stream| Ok(Box::new(MkvReader::try_new(stream, FormatOptions::default())?)),
+        look: look_at_element,
         find: find_block,
     };
     decode_enterable(&format, &header, cluster, source, emitter)
@@ -43,13 +44,13 @@ fn read_header(magic: &Magic, source: &mut Source<'_, Item>) -> Result<(Vec<u8>,
     if segment.id() != SEGMENT {
         return Err(Error::DecodeError("its segment is missing"));
     }
-    header.extend_from_slice(&SEGMENT);
+    header.extend_from_slice(SEGMENT);
     header.extend_from_slice(&UNKNOWN_SIZE);
     loop {
         let element = ElementHead::read(&mut input)?;
         match element.id() {
-            id if id == CLUSTER => return Ok((header, element.bytes)),
-            id if id == INFO || id == TRACKS => element.keep(&mut input, &mut header)?,
+            CLUSTER => return Ok((header, element.bytes)),
+            INFO | TRACKS => element.keep(&mut input, &mut header)?,
             _ => {
                 let size = element.size.ok_or(Error::DecodeError("an element of unknown size"))?;
                 // The magic is read by now: it is shorter than the elements before.
@@ -109,6 +110,37 @@ fn read_vint(input: &mut impl Read, bytes: &mut Vec<u8>) -> Result<usize, Error>
     Ok(length)
 }
 
+/// An element of the segment or of a cluster. Clusters are entered, because a live one has no size.
+fn look_at_element(bytes: &[u8]) -> Element {
+    let Some(first) = bytes.first() else { return Element::Needs(1) };
+    let id_bytes = first.leading_zeros() as usize + 1;
+    if id_bytes > 4 {
+        return Element::Unknown;
+    }
+    let Some(size_first) = bytes.get(id_bytes) else { return Element::Needs(id_bytes + 1) };
+    let size_bytes = size_first.leading_zeros() as usize + 1;
+    let head = id_bytes + size_bytes;
+    if size_bytes > 8 {
+        return Element::Unknown;
+    }
+    if bytes.len() < head {
+        return Element::Needs(head);
+    }
+    let most = match &bytes[..id_bytes] {
+        CLUSTER => return Element::Is { head, body: 0 },
+        SIMPLE_BLOCK | BLOCK_GROUP => MAX_BLOCK_BYTES,
+        TIMESTAMP | POSITION | PREVIOUS_SIZE | CHECKSUM => 8,
+        VOID | CUES | TAGS | SEEK_HEAD | INFO | TRACKS | ATTACHMENTS | CHAPTERS | SILENT_TRACKS => {
+            MAX_OTHER_BYTES
+        }
+        _ => return Element::Unknown,
+    };
+    let largest = (1 << (7 * size_bytes)) - 1;
+    let size = bytes[id_bytes..head].iter().fold(0, |size, byte| size << 8 | u64::from(*byte)) & largest;
+    // All ones: of unknown size.
+    if size <= most && size != largest { Element::Is { head, body: size } } else { Element::Unknown }
+}
+
 /// The next cluster, or the next simple block behind which something stands that may follow one.
 fn find_block(bytes: &[u8]) -> Search {
     for at in 0..bytes.len() {
@@ -119,7 +151,7 @@ fn find_block(bytes: &[u8]) -> Search {
                 _ => Search::Found { at, prefix: &[] },
             };
         }
-        if rest[0] != SIMPLE_BLOCK {
+        if rest[0] != SIMPLE_BLOCK[0] {
             continue;
         }
         // Sizes of one or two bytes: up to 16 KiB, more than any audio packet.
@@ -132,7 +164,7 @@ fn find_block(bytes: &[u8]) -> Search {
         // Track number, time stamp, flags; then the next element.
         match (rest.get(head), rest.get(head + size)) {
             (Some(track), _) if !(0x81..=0x8f).contains(track) || size < 5 => {}
-            (Some(_), Some(next)) if [SIMPLE_BLOCK, BLOCK_GROUP, CLUSTER[0]].contains(next) => {
+            (Some(_), Some(next)) if [SIMPLE_BLOCK[0], BLOCK_GROUP[0], CLUSTER[0]].contains(next) => {
                 return Search::Found { at, prefix: &BLOCK_PREFIX };
             }
             (Some(_), Some(_)) => {}
@@ -143,13 +175,32 @@ fn find_block(bytes: &[u8]) -> Search {
     Search::NotBefore(bytes.len())
 }
 
-const EBML: [u8; 4] = [0x1a, 0x45, 0xdf, 0xa3];
-const SEGMENT: [u8; 4] = [0x18, 0x53, 0x80, 0x67];
-const INFO: [u8; 4] = [0x15, 0x49, 0xa9, 0x66];
-const TRACKS: [u8; 4] = [0x16, 0x54, 0xae, 0x6b];
-const CLUSTER: [u8; 4] = [0x1f, 0x43, 0xb6, 0x75];
-const SIMPLE_BLOCK: u8 = 0xa3;
-const BLOCK_GROUP: u8 = 0xa0;
+// Matroska, RFC 9559, section 5.1.
+const EBML: &[u8] = &[0x1a, 0x45, 0xdf, 0xa3];
+const SEGMENT: &[u8] = &[0x18, 0x53, 0x80, 0x67];
+const SEEK_HEAD: &[u8] = &[0x11, 0x4d, 0x9b, 0x74];
+const INFO: &[u8] = &[0x15, 0x49, 0xa9, 0x66];
+const TRACKS: &[u8] = &[0x16, 0x54, 0xae, 0x6b];
+const CUES: &[u8] = &[0x1c, 0x53, 0xbb, 0x6b];
+const TAGS: &[u8] = &[0x12, 0x54, 0xc3, 0x67];
+const ATTACHMENTS: &[u8] = &[0x19, 0x41, 0xa4, 0x69];
+const CHAPTERS: &[u8] = &[0x10, 0x43, 0xa7, 0x70];
+const CLUSTER: &[u8] = &[0x1f, 0x43, 0xb6, 0x75];
+const TIMESTAMP: &[u8] = &[0xe7];
+const POSITION: &[u8] = &[0xa7];
+const PREVIOUS_SIZE: &[u8] = &[0xab];
+const SILENT_TRACKS: &[u8] = &[0x58, 0x54];
+const SIMPLE_BLOCK: &[u8] = &[0xa3];
+const BLOCK_GROUP: &[u8] = &[0xa0];
+const VOID: &[u8] = &[0xec];
+const CHECKSUM: &[u8] = &[0xbf];
+
+/// A key frame of a video beside the audio; audio needs a hundredth.
+const MAX_BLOCK_BYTES: u64 = 1024 * 1024;
+
+/// An index, titles, pictures.
+const MAX_OTHER_BYTES: u64 = 16 * 1024 * 1024;
+
 const UNKNOWN_SIZE: [u8; 8] = [0x01, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff];
 
 /// A cluster of unknown size at time 0, for blocks whose own cluster is lost: nobody asks for the time.
@@ -159,6 +210,26 @@ const BLOCK_PREFIX: [u8; 15] =
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn elements_are_told_by_their_heads() {
+        let check = |bytes: &[u8], expected: Element| {
+            assert_eq!(look_at_element(bytes), expected, "{bytes:02x?}");
+        };
+        check(&[], Element::Needs(1));
+        check(&[0xa3], Element::Needs(2));
+        check(&[0xa3, 0x41], Element::Needs(3));
+        check(&[0xa3, 0x41, 0x02], Element::Is { head: 3, body: 0x102 });
+        check(&[0xe7, 0x81], Element::Is { head: 2, body: 1 });
+        check(&[0x1f, 0x43, 0xb6, 0x75, 0xff], Element::Is { head: 5, body: 0 });
+        // Of unknown size, too long, of more than eight bytes, of no name, of the name of a header's element.
+        check(&[0xa3, 0xff], Element::Unknown);
+        check(&[0xa3, 0x10, 0x20, 0, 0], Element::Unknown);
+        check(&[0xa3, 0x00], Element::Unknown);
+        check(&[0x00], Element::Unknown);
+        check(&[0xd7, 0x81], Element::Unknown);
+        check(&[0x1a, 0x45, 0xdf, 0xa3, 0x80], Element::Unknown);
+    }
 
     #[test]
     fn a_block_is_found_by_what_follows_it() {
