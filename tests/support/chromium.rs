@@ -76,7 +76,8 @@ impl Drop for Chromium {
 
 /// On the terminal itself, where the test runner does not swallow it.
 fn skipped(why: &str) {
-    let _ = writeln!(std::io::stderr(), "SKIPPED: no real browser, as {why}");
+    let line = format!("SKIPPED: no real browser, as {why}\n");
+    let _ = std::io::stderr().write_all(line.as_bytes());
 }
 
 fn succeeds(script: &str) -> bool {
