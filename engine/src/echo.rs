@@ -1,194 +1,184 @@
-//! The echo guard: tells whether the candidate's microphone hears the candidate, or the interviewer's loudspeaker.
+//! The echo guard: does the candidate's microphone hear the candidate, or the interviewer's loudspeaker?
 //!
-//! The interviewer's channel is the far end, the candidate's the near end. [`coherence`](self) finds whether the far
-//! end is in the near end, and how late; [`path`](self) learns how loud it comes back and judges each frame: *explained* when
-//! nothing but the far end is in it. Pure and synchronous, time in frames of 10 ms.
-//! Not here: taking the echo out of the audio (speech on top of an echo keeps the echo), what the words say.
+//! The interviewer's channel is the far end, the candidate's the near end. `coherence` finds whether the far end is in
+//! the near end, and how much later; `path` learns how loud it is there and judges each 10 ms: *explained* when there
+//! is nothing else. Pure and synchronous, time in samples. Why so: `docs/adr/0006-echo-guard.md`.
+//! Not here: taking an echo out of speech on top of it (that stays a mixture), what the words say, turns.
 
 mod coherence;
 mod path;
+mod recent;
 mod spectrum;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use codecs::{FRAME_SAMPLES, SampleIndex};
+
 use self::{
     coherence::Coherence,
-    path::{Path, PathEstimator},
-    spectrum::{Analyser, Spectrum},
+    path::Path,
+    recent::{KEPT_FRAMES, Recent},
+    spectrum::Analyser,
 };
 
-/// The two ends of a new guard.
+/// Both ends of a new guard. They may hear at different times: what was heard of both is compared, as long as one is
+/// not more than two seconds ahead of the other. A pair holds 250 KiB once both have heard something.
 pub fn pair() -> (FarEnd, NearEnd) {
-    let shared = Arc::new(Mutex::new(Guard::default()));
-    let far = FarEnd { analyser: Analyser::new(), shared: Arc::clone(&shared) };
-    (far, NearEnd { analyser: Analyser::new(), shared })
+    let guard = Arc::new(Mutex::new(Guard::default()));
+    (
+        FarEnd { analyser: Analyser::new(), guard: Arc::clone(&guard) },
+        NearEnd { analyser: Analyser::new(), guard },
+    )
+}
+
+/// Either end, for an ear to hold.
+pub enum End {
+    /// The ear hears the interviewer.
+    Far(FarEnd),
+    /// The ear hears the candidate, and perhaps the interviewer again.
+    Near(NearEnd),
 }
 
 /// The interviewer's end.
 pub struct FarEnd {
     analyser: Analyser,
-    shared: Arc<Mutex<Guard>>,
+    guard: Arc<Mutex<Guard>>,
 }
 
 impl FarEnd {
-    /// Takes the next 10 ms.
+    /// Takes the next frame: 160 samples of 16 kHz mono. Allocates for the first two and a half seconds only.
     pub fn hear(&mut self, frame: &[f32]) {
-        let spectrum = self.analyser.next(frame);
-        lock(&self.shared).far(spectrum);
+        let spectrum = self.analyser.spectrum(frame);
+        let mut guard = lock(&self.guard);
+        guard.far.push(spectrum, false);
+        guard.compare();
     }
 }
 
 /// The candidate's end.
 pub struct NearEnd {
     analyser: Analyser,
-    shared: Arc<Mutex<Guard>>,
+    guard: Arc<Mutex<Guard>>,
 }
 
 impl NearEnd {
-    /// Takes the next 10 ms and their voice-activity score; the score of the candidate's own voice.
-    pub fn hear(&mut self, frame: &[f32], score: f32) -> f32 {
-        let spectrum = self.analyser.next(frame);
-        let explained = lock(&self.shared).near(spectrum, score >= VOICED);
-        if explained { 0.0 } else { score }
+    /// Takes the next frame, as [`FarEnd::hear`], and its voice-activity score. True when the frame is explained: it
+    /// holds an echo and nothing else.
+    pub fn hear(&mut self, frame: &[f32], score: f32) -> bool {
+        let spectrum = self.analyser.spectrum(frame);
+        lock(&self.guard).hear_near(spectrum, score >= VOICED)
     }
 
-    /// A turn began `frames` ago.
-    pub fn turn_started(&mut self, frames: u64) {
-        lock(&self.shared).turn_started(frames);
+    /// A turn has begun, with first speech at `start`, which is not more than half a second ago.
+    pub fn start_turn(&mut self, start: SampleIndex) {
+        let mut guard = lock(&self.guard);
+        guard.turn = Turn { start: start.0 / FRAME_SAMPLES as u64, ..Turn::default() };
     }
 
-    /// Whether the turn that ends now was an echo.
-    pub fn turn_was_echo(&self) -> bool {
-        lock(&self.shared).turn_was_echo()
+    /// Whether the turn since [`start_turn`](Self::start_turn) is an echo so far. Frames that were not explained when
+    /// they came count as what they turned out to be later.
+    pub fn turn_is_echo(&self) -> bool {
+        lock(&self.guard).turn_is_echo()
     }
 
-    /// For measurements.
-    pub fn state(&self) -> (f32, f32, Option<usize>) {
-        let g = lock(&self.shared);
-        let (lag, e, rho) = g.coherence.best();
-        (e, rho, g.path.as_ref().map(|p| p.lag).or(Some(lag + 1000)))
+    /// Whether enough was suppressed to tell the user; true once.
+    pub fn take_notice(&mut self) -> bool {
+        let mut guard = lock(&self.guard);
+        let due = guard.suppressed >= NOTICE_FRAMES && !guard.noticed;
+        guard.noticed |= due;
+        due
+    }
+
+    /// How much later than the interviewer's channel the echo comes, to within 10 ms; `None` while none is known.
+    pub fn delay_ms(&self) -> Option<u64> {
+        lock(&self.guard).path.as_ref().map(|path| path.lag() * FRAME_SAMPLES as u64).map(|n| SampleIndex(n).as_ms())
     }
 }
-fn lock(shared: &Mutex<Guard>) -> MutexGuard<'_, Guard> {
-    shared.lock().unwrap_or_else(PoisonError::into_inner)
+
+fn lock(guard: &Mutex<Guard>) -> MutexGuard<'_, Guard> {
+    // A panic of the other end leaves numbers behind, no broken promise.
+    guard.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What both ends know.
+/// What both ends know together. Frames are numbered from the start of the session.
 #[derive(Default)]
 struct Guard {
-    far: Ring,
-    near: Ring,
-    /// Near frames compared so far.
-    compared: u64,
+    far: Recent,
+    near: Recent,
     coherence: Coherence,
-    estimator: PathEstimator,
     path: Option<Path>,
-    turn_start: u64,
-    /// Of the open turn, frames that have left the ring unexplained.
+    /// Near frames compared with the far end.
+    compared: u64,
+    /// Near frames judged.
+    judged: u64,
+    turn: Turn,
+    /// Speech frames of the near end that were explained when they came.
+    suppressed: u32,
+    noticed: bool,
+}
+
+/// The near end's turn.
+#[derive(Default)]
+struct Turn {
+    start: u64,
+    /// Its speech frames that were not explained and are too old to be judged again.
     genuine: u64,
 }
 
 impl Guard {
-    fn far(&mut self, spectrum: Spectrum) {
-        self.far.push(spectrum, false);
-        self.compare();
-    }
-
-    fn near(&mut self, spectrum: Spectrum, voiced: bool) -> bool {
-        if let Some(old) = self.near.push(spectrum, voiced)
-            && old.voiced
-            && !old.explained
-            && self.near.end - FRAMES as u64 >= self.turn_start
-        {
-            self.genuine += 1;
+    fn hear_near(&mut self, spectrum: spectrum::Spectrum, voiced: bool) -> bool {
+        let at = self.near.end();
+        let forgotten = self.near.push(spectrum, voiced).filter(|frame| frame.voiced && !frame.explained);
+        if forgotten.is_some() && at >= self.turn.start + KEPT_FRAMES {
+            self.turn.genuine += 1;
         }
         self.compare();
-        self.near.get(self.near.end - 1).is_some_and(|frame| frame.explained)
+        let explained = self.near.get(at).is_some_and(|frame| frame.explained);
+        self.suppressed += u32::from(explained && voiced);
+        explained
     }
 
+    /// Takes in what both ends have heard since the last time.
     fn compare(&mut self) {
-        let known = self.far.end.min(self.near.end);
-        while self.compared < known {
-            let at = self.compared;
-            self.compared += 1;
-            if !self.coherence.push(&self.far, &self.near, at) {
-                self.judge(at, at + 1);
-                continue;
-            }
-            if self.coherence.frames().is_multiple_of(REFRESH)
-                && let Some(lag) = self.coherence.lag()
-            {
-                self.path = self.estimator.estimate(&self.far, &self.near, at + 1, lag, self.path.take());
-                self.judge(self.near.oldest(), at + 1);
-            } else {
-                self.judge(at, at + 1);
+        let both = self.far.end().min(self.near.end());
+        let mut learnt = false;
+        for at in self.compared.max(self.near.oldest())..both {
+            // Spectra overlap by two thirds: every second one tells as much.
+            if at % 2 == 0 && self.coherence.push(&self.far, &self.near, at) {
+                learnt |= self.coherence.frames() % LEARNING_FRAMES == 0;
             }
         }
-    }
-
-    fn judge(&mut self, from: u64, to: u64) {
+        self.compared = both;
+        if learnt && let Some(lag) = self.coherence.lag() {
+            self.path = Path::learn(self.path.take(), &self.far, &self.near, both, lag);
+            self.judged = self.near.oldest();
+        }
         if let Some(path) = &mut self.path {
-            path.judge(&self.far, &mut self.near, from, to);
+            let known = self.near.end().min(self.far.end() + path.lag());
+            path.judge(&self.far, &mut self.near, self.judged, known);
+            self.judged = known.max(self.judged);
         }
     }
 
-    fn turn_started(&mut self, frames: u64) {
-        self.turn_start = self.near.end.saturating_sub(frames);
-        self.genuine = 0;
-    }
-
-    fn turn_was_echo(&self) -> bool {
-        let from = self.turn_start.max(self.near.oldest());
-        let frames = (from..self.near.end).filter_map(|at| self.near.get(at));
-        let (mut genuine, mut explained) = (self.genuine, 0);
+    fn turn_is_echo(&self) -> bool {
+        let from = self.turn.start.max(self.near.oldest());
+        let frames = (from..self.near.end()).filter_map(|at| self.near.get(at));
+        let (mut genuine, mut explained) = (self.turn.genuine, 0);
         for frame in frames.filter(|frame| frame.voiced) {
-            if frame.explained { explained += 1 } else { genuine += 1 }
+            *(if frame.explained { &mut explained } else { &mut genuine }) += 1;
         }
-        explained > 0 && (genuine < GENUINE_FRAMES || genuine * 4 < explained)
+        explained > 0 && (genuine < GENUINE_FRAMES || GENUINE_SHARE * genuine < explained)
     }
 }
 
-/// One 10 ms frame of one end, as the guard remembers it.
-#[derive(Clone)]
-struct Frame {
-    spectrum: Spectrum,
-    voiced: bool,
-    explained: bool,
-}
-
-/// The last frames of one end, by their number since the session began.
-#[derive(Default)]
-struct Ring {
-    frames: Vec<Frame>,
-    end: u64,
-}
-
-impl Ring {
-    fn push(&mut self, spectrum: Spectrum, voiced: bool) -> Option<Frame> {
-        let frame = Frame { spectrum, voiced, explained: false };
-        let at = (self.end % FRAMES as u64) as usize;
-        self.end += 1;
-        if self.frames.len() <= at {
-            self.frames.push(frame);
-            return None;
-        }
-        Some(std::mem::replace(&mut self.frames[at], frame))
-    }
-
-    fn oldest(&self) -> u64 {
-        self.end.saturating_sub(FRAMES as u64)
-    }
-
-    fn get(&self, at: u64) -> Option<&Frame> {
-        (at >= self.oldest() && at < self.end).then(|| &self.frames[(at % FRAMES as u64) as usize])
-    }
-
-    fn get_mut(&mut self, at: u64) -> Option<&mut Frame> {
-        (at >= self.oldest() && at < self.end).then(|| &mut self.frames[(at % FRAMES as u64) as usize])
-    }
-}
-
+/// The score from which a frame is speech: the endpointer's default.
 const VOICED: f32 = 0.5;
-const FRAMES: usize = 256;
-const REFRESH: u64 = 5;
+/// Frames compared between two looks at the path: 100 ms.
+const LEARNING_FRAMES: u64 = 5;
+/// With fewer speech frames that are not explained, a turn with explained ones is an echo: the shortest words are longer, with
+/// the detector's hang-over.
 const GENUINE_FRAMES: u64 = 15;
+/// So is a turn with four times as many explained as other speech frames: the detector's or the judgement's slips.
+const GENUINE_SHARE: u64 = 4;
+/// Half a second of suppressed speech is worth a word to the user.
+const NOTICE_FRAMES: u32 = 50;

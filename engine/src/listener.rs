@@ -11,7 +11,7 @@ use codecs::{
 use models::vad::VoiceActivityDetector;
 
 use crate::{
-    echo::{FarEnd, NearEnd},
+    echo::{self, NearEnd},
     endpointer::{Boundary, Endpointer, EndpointerConfig},
 };
 
@@ -37,8 +37,10 @@ pub enum TurnEventKind {
     Resumed,
     /// The turn is over.
     Ended(Utterance),
-    /// The turn is over, and was the echo of another channel: nobody said it here.
+    /// The turn is over, and was another channel's echo: nobody said it here.
     Echoed(Utterance),
+    /// Another channel is heard again on this one, and suppressed. Comes once.
+    EchoFound,
 }
 
 /// The audio of one turn, so far or whole.
@@ -89,21 +91,19 @@ impl Listener {
         config: EndpointerConfig,
     ) -> Result<Self, ListenError> {
         let decoder = codecs::decoder_for(format)?;
-        let ears = detectors.into_iter().map(|vad| Ear::new(vad, config)).collect();
-        Ok(Self { decoder, ears: Ears { ears, mono: Vec::new(), heard_ms: 0.0, mismatch: None } })
+        let ears: Vec<_> = detectors.into_iter().map(|vad| Ear::new(vad, config)).collect();
+        let order = (0..ears.len()).collect();
+        Ok(Self { decoder, ears: Ears { ears, order, mono: Vec::new(), heard_ms: 0.0, mismatch: None } })
     }
 
-    /// Lets `channel` tell its own voice from an echo of the one that `near_end` is paired with.
-    pub fn guard(&mut self, channel: usize, near_end: NearEnd) {
-        if let Some(ear) = self.ears.ears.get_mut(channel) {
-            ear.echo = Some(EchoEnd::Near(near_end));
+    /// Gives the ear of `channel` its end of an echo guard.
+    pub fn guard(&mut self, channel: usize, end: echo::End) {
+        if matches!(end, echo::End::Far(_)) {
+            // The far end hears first: its echo comes later.
+            self.ears.order.sort_by_key(|index| *index != channel);
         }
-    }
-
-    /// Lets another channel know what `channel` hears.
-    pub fn tell(&mut self, channel: usize, far_end: FarEnd) {
         if let Some(ear) = self.ears.ears.get_mut(channel) {
-            ear.echo = Some(EchoEnd::Far(far_end));
+            ear.echo = Some(end);
         }
     }
 
@@ -170,6 +170,8 @@ impl Listener {
 
 struct Ears {
     ears: Vec<Ear>,
+    /// The order in which they hear.
+    order: Vec<usize>,
     mono: Vec<f32>,
     /// Audio of the message being heard, in milliseconds.
     heard_ms: f64,
@@ -192,23 +194,18 @@ impl Ears {
             self.mismatch = Some("one message unpacked to more than ten minutes of audio".to_owned());
             return;
         }
-        if let [ear] = &mut self.ears[..] {
-            self.mono.clear();
-            codecs::downmix(pcm.interleaved, pcm.channels, &mut self.mono);
-            if let Err(error) = ear.hear(0, pcm.sample_rate, &self.mono, events) {
-                self.mismatch = Some(error.to_string());
-            }
-            return;
-        }
-        // In turns, 10 ms each, so that the ears stay abreast: one may hear the other's echo.
-        let step = (pcm.sample_rate as usize / 100).max(1) * usize::from(pcm.channels);
-        for piece in pcm.interleaved.chunks(step) {
-            // The far end first.
-            let (far, others): (Vec<_>, Vec<_>) = (0..self.ears.len())
-                .partition(|index| matches!(self.ears[*index].echo, Some(EchoEnd::Far(_))));
-            for index in far.into_iter().chain(others) {
+        let several = self.ears.len() > 1;
+        // Several ears take turns, so that they stay abreast: one may hear the other's echo.
+        let step =
+            if several { pcm.sample_rate as usize / 100 * self.ears.len() } else { pcm.interleaved.len() };
+        for piece in pcm.interleaved.chunks(step.max(1)) {
+            for &index in &self.order {
                 self.mono.clear();
-                codecs::pick_channel(piece, pcm.channels, index as u16, &mut self.mono);
+                if several {
+                    codecs::pick_channel(piece, pcm.channels, index as u16, &mut self.mono);
+                } else {
+                    codecs::downmix(piece, pcm.channels, &mut self.mono);
+                }
                 if let Err(error) = self.ears[index].hear(index, pcm.sample_rate, &self.mono, events) {
                     self.mismatch = Some(error.to_string());
                 }
@@ -236,13 +233,7 @@ struct Ear {
     endpointer: Endpointer,
     buffer: AudioBuffer,
     turn: Option<OpenTurn>,
-    echo: Option<EchoEnd>,
-}
-
-/// What an ear has to do with echoes.
-enum EchoEnd {
-    Far(FarEnd),
-    Near(NearEnd),
+    echo: Option<echo::End>,
 }
 
 #[derive(Clone, Copy)]
@@ -298,45 +289,66 @@ impl Ear {
 
     fn listen(&mut self, channel: usize, events: &mut Vec<TurnEvent>) {
         while let Some(frame) = self.framer.next_frame() {
-            self.buffer.push(frame.samples, self.turn.is_some());
             let mut score = self.vad.classify(frame.samples);
+            let mut samples = frame.samples;
             match &mut self.echo {
-                Some(EchoEnd::Far(far_end)) => far_end.hear(frame.samples),
-                Some(EchoEnd::Near(near_end)) => score = near_end.hear(frame.samples, score),
+                Some(echo::End::Far(far_end)) => far_end.hear(samples),
+                Some(echo::End::Near(near_end)) => {
+                    if near_end.hear(samples, score) {
+                        // Nobody hears it: not the endpointer, nor the transcriber before and after a turn's speech.
+                        (samples, score) = (&SILENT_FRAME, 0.0);
+                    }
+                    if near_end.take_notice() {
+                        events.push(TurnEvent { channel, kind: TurnEventKind::EchoFound });
+                    }
+                }
                 None => {}
             }
-            if let Some(boundary) = self.endpointer.push(frame.start, score) {
-                let kind = note(&mut self.turn, &mut self.buffer, &mut self.echo, boundary);
-                events.push(TurnEvent { channel, kind });
-            }
+            self.buffer.push(samples, self.turn.is_some());
+            let boundary = self.endpointer.push(frame.start, score);
+            let kind = boundary.and_then(|boundary| {
+                note(&mut self.turn, &mut self.buffer, self.echo.as_mut().and_then(near), boundary)
+            });
+            events.extend(kind.map(|kind| TurnEvent { channel, kind }));
         }
     }
 
     fn end_now(&mut self, channel: usize, events: &mut Vec<TurnEvent>) {
         if let Some(boundary) = self.endpointer.end_now() {
-            let kind = note(&mut self.turn, &mut self.buffer, &mut self.echo, boundary);
-            events.push(TurnEvent { channel, kind });
+            let near_end = self.echo.as_mut().and_then(near);
+            let kind = note(&mut self.turn, &mut self.buffer, near_end, boundary);
+            events.extend(kind.map(|kind| TurnEvent { channel, kind }));
         }
     }
 }
 
-/// Keeps the open turn in step with the endpointer, and gives each boundary its audio.
+fn near(end: &mut echo::End) -> Option<&mut NearEnd> {
+    match end {
+        echo::End::Near(near_end) => Some(near_end),
+        echo::End::Far(_) => None,
+    }
+}
+
+/// Keeps the open turn in step with the endpointer, and gives each boundary its audio. While a turn is the other
+/// channel's echo, only its ends are worth telling.
 fn note(
     turn: &mut Option<OpenTurn>,
     buffer: &mut AudioBuffer,
-    echo: &mut Option<EchoEnd>,
+    near_end: Option<&mut NearEnd>,
     boundary: Boundary,
-) -> TurnEventKind {
+) -> Option<TurnEventKind> {
     let open = turn.unwrap_or(OpenTurn { audio_start: buffer.end(), speech_start: buffer.end() });
-    match boundary {
+    let is_echo = || near_end.as_ref().is_some_and(|near_end| near_end.turn_is_echo());
+    Some(match boundary {
         Boundary::Started(speech_start) => {
             let audio_start = buffer.pre_roll(speech_start);
             *turn = Some(OpenTurn { audio_start, speech_start });
-            if let Some(EchoEnd::Near(near_end)) = echo {
-                near_end.turn_started((buffer.end() - speech_start) / FRAME_SAMPLES as u64);
+            if let Some(near_end) = near_end {
+                near_end.start_turn(speech_start);
             }
             TurnEventKind::Started(speech_start)
         }
+        Boundary::Growing | Boundary::Paused(_) if is_echo() => return None,
         Boundary::Growing => TurnEventKind::Growing,
         Boundary::Paused(speech_end) => TurnEventKind::Paused(buffer.utterance(open, speech_end)),
         Boundary::Resumed => TurnEventKind::Resumed,
@@ -344,12 +356,9 @@ fn note(
             let utterance = buffer.utterance(open, speech_end);
             *turn = None;
             buffer.floor = speech_end;
-            match echo {
-                Some(EchoEnd::Near(near_end)) if near_end.turn_was_echo() => TurnEventKind::Echoed(utterance),
-                _ => TurnEventKind::Ended(utterance),
-            }
+            if is_echo() { TurnEventKind::Echoed(utterance) } else { TurnEventKind::Ended(utterance) }
         }
-    }
+    })
 }
 
 /// The audio of the open turn, or the pre-roll of the next one.
@@ -404,6 +413,8 @@ impl From<DecodeError> for ListenError {
 
 /// A few bytes can unpack to hours of silence, all of it heard at once: more than any real codec packs into a message.
 const MAX_MESSAGE_MS: f64 = 600_000.0;
+/// What is kept of a frame that is only an echo.
+const SILENT_FRAME: [f32; FRAME_SAMPLES] = [0.0; FRAME_SAMPLES];
 /// 300 ms before the first speech frame: detectors are late, and a plosive's burst is quiet.
 const PRE_ROLL_SAMPLES: u64 = SampleIndex::from_ms(300).0;
 /// Kept between turns: the pre-roll and the onset window of the endpointer.

@@ -22,6 +22,7 @@ pub fn describe() {
     describe_counter!("final_retries_total", "Final transcriptions tried again");
     describe_counter!("interims_failed_total", "Interim transcriptions that failed");
     describe_counter!("turns_empty_total", "Turns in which no words were found");
+    describe_counter!("turns_echoed_total", "Turns of a candidate that were the interviewer's echo");
     describe_counter!("answers_cancelled_total", "Answers not finished");
     describe_counter!("history_failures_total", "Events that storage did not take");
     describe_histogram!("final_seconds", Unit::Seconds, "Turn decided to final text");

@@ -1,103 +1,128 @@
-//! How loud the far end comes back, band by band, and which near frames hold nothing else.
+//! How loud the far end comes back in each band, and which near frames hold nothing else.
+//!
+//! The echo to be expected is the far end's power some time before, falling exponentially as in a room, times the path's
+//! gain. A near frame that has hardly more than that is explained (a level comparison as in Geigel's double-talk detector,
+//! by bands). Not here: finding the delay (`coherence`).
 
-use super::{Ring, spectrum::BANDS};
+use super::{recent::Recent, spectrum::BANDS};
 
-/// A known way from the loudspeaker to the microphone.
+/// The way from the interviewer's channel through the loudspeaker into the microphone.
 pub(super) struct Path {
-    pub(super) lag: usize,
+    lag: u64,
+    /// Power in the near end for each power in the far end.
     gain: [f32; BANDS],
+    /// The far end's power with its reverberation, at `next`.
     reverberant: [f32; BANDS],
+    /// Power lately above the noise, and what of it the echo does not explain.
+    heard: f32,
+    unexplained: f32,
     explained: bool,
-    smooth_r: f32,
-    smooth_q: f32,
+    /// The frame that is judged next.
     next: u64,
 }
 
-/// Scratch space.
-#[derive(Default)]
-pub(super) struct PathEstimator {
-    ratios: Vec<f32>,
-}
-
-impl PathEstimator {
-    pub(super) fn estimate(&mut self, far: &Ring, near: &Ring, end: u64, lag: usize, known: Option<Path>) -> Option<Path> {
-        let mut path = Path { lag, gain: [0.0; BANDS], reverberant: [0.0; BANDS], explained: false, smooth_q: 0.0, smooth_r: 0.0, next: 0 };
-        let from = end.saturating_sub(WINDOW);
-        let mut all = [0.0f32; BANDS];
-        let mut some = 0;
-        for band in 0..BANDS {
-            self.ratios.clear();
-            let mut r = 0.0f32;
-            for at in from..end {
-                let Some(f) = at.checked_sub(lag as u64).and_then(|at| far.get(at)) else { continue };
-                let Some(n) = near.get(at) else { continue };
-                r = (r * DECAY).max(f.spectrum.bands[band]);
-                let d = n.spectrum.bands[band];
-                if r > 16.0 * f.spectrum.noise[band] && d > 3.0 * n.spectrum.noise[band] {
-                    self.ratios.push(d / r);
-                }
-            }
-            if self.ratios.len() >= 8 {
-                let mid = self.ratios.len() / 2;
-                let (_, median, _) = self.ratios.select_nth_unstable_by(mid, f32::total_cmp);
-                all[band] = *median;
-                some += 1;
-            }
-        }
-        if some < 3 {
+impl Path {
+    /// The path as the frames before `end` show it, which were compared and are mostly echo; where they show too little,
+    /// what was known.
+    pub(super) fn learn(
+        known: Option<Self>,
+        far: &Recent,
+        near: &Recent,
+        end: u64,
+        lag: u64,
+    ) -> Option<Self> {
+        let mut gains: [Option<f32>; BANDS] = std::array::from_fn(|band| gain(far, near, end, lag, band));
+        let measured = gains.iter().flatten().count();
+        if measured < MIN_BANDS {
             return known;
         }
-        // Bands without a measure of their own take the geometric mean.
-        let mean = (all.iter().filter(|g| **g > 0.0).map(|g| g.ln()).sum::<f32>() / some as f32).exp();
-        for band in 0..BANDS {
-            path.gain[band] = if all[band] > 0.0 { all[band] } else { mean };
-            if let Some(known) = &known
-                && known.lag.abs_diff(lag) <= 1
-            {
-                path.gain[band] = known.gain[band].powf(0.7) * path.gain[band].powf(0.3);
+        if let Some(known) = known.filter(|known| known.lag.abs_diff(lag) <= 1) {
+            for (gain, known) in gains.iter_mut().zip(known.gain) {
+                *gain = Some(gain.map_or(known, |gain| known.powf(1.0 - LEARNING) * gain.powf(LEARNING)));
             }
         }
-        Some(path)
+        let known = gains.iter().flatten();
+        let mean = (known.clone().map(|gain| gain.ln()).sum::<f32>() / known.count() as f32).exp();
+        Some(Self {
+            lag,
+            gain: gains.map(|gain| gain.unwrap_or(mean)),
+            reverberant: [0.0; BANDS],
+            heard: 0.0,
+            unexplained: 0.0,
+            explained: false,
+            next: 0,
+        })
     }
-}
 
-impl Path {
-    pub(super) fn judge(&mut self, far: &Ring, near: &mut Ring, from: u64, to: u64) {
+    /// The delay, in frames.
+    pub(super) fn lag(&self) -> u64 {
+        self.lag
+    }
+
+    /// Judges the near frames in `from..to`.
+    pub(super) fn judge(&mut self, far: &Recent, near: &mut Recent, from: u64, to: u64) {
         if from != self.next {
             self.reverberant = [0.0; BANDS];
-            self.explained = false;
-            self.smooth_r = 0.0;
-            self.smooth_q = 0.0;
+            (self.heard, self.unexplained, self.explained) = (0.0, 0.0, false);
         }
         for at in from..to {
-            let now = at.checked_sub(self.lag as u64).and_then(|at| far.get(at));
-            let ahead = at.checked_sub(self.lag as u64).and_then(|at| if self.lag > 0 { far.get(at + 1) } else { None });
-            let Some(n) = near.get_mut(at) else { continue };
-            let (mut q, mut r) = (0.0, 0.0);
+            let source = at.checked_sub(self.lag).and_then(|at| far.get(at));
+            let Some(frame) = near.get_mut(at) else { continue };
+            let (mut heard, mut unexplained) = (0.0, 0.0);
             for band in 0..BANDS {
-                let x = now.map_or(0.0, |f| f.spectrum.bands[band]);
-                let y = ahead.map_or(0.0, |f| f.spectrum.bands[band]);
-                self.reverberant[band] = (self.reverberant[band] * DECAY).max(x);
-                let echo = MARGIN * self.gain[band] * self.reverberant[band].max(y);
-                let d = n.spectrum.bands[band];
-                let noise = 4.0 * n.spectrum.noise[band];
-                q += (d - noise).max(0.0);
-                r += (d - noise - echo).max(0.0);
+                let reverberant = &mut self.reverberant[band];
+                *reverberant = (*reverberant * DECAY).max(source.map_or(0.0, |far| far.spectrum.power[band]));
+                let above_noise = frame.spectrum.power[band] - NOISE_MARGIN * frame.spectrum.noise[band];
+                heard += above_noise.max(0.0);
+                unexplained += (above_noise - MARGIN * self.gain[band] * *reverberant).max(0.0);
             }
-            self.smooth_q = 0.7 * self.smooth_q + q;
-            self.smooth_r = 0.7 * self.smooth_r + r;
-            if q > 0.0 {
-                self.explained = self.smooth_r < SHARE * self.smooth_q;
+            self.heard = SMOOTHING * self.heard + heard;
+            self.unexplained = SMOOTHING * self.unexplained + unexplained;
+            // A frame of noise only is what the frame before it was: the detector still hears that one.
+            if heard > 0.0 {
+                self.explained = self.unexplained < MAX_UNEXPLAINED * self.heard;
             }
-            n.explained = self.explained;
+            frame.explained = self.explained;
         }
-        self.next = to;
+        self.next = to.max(from);
     }
 }
 
-const WINDOW: u64 = 100;
-/// 60 dB in 250 ms: 2.4 dB a frame.
+/// The median of near power over far power in one band, over the last second's frames in which both are loud enough.
+fn gain(far: &Recent, near: &Recent, end: u64, lag: u64, band: usize) -> Option<f32> {
+    let mut ratios = [0.0; LEARNT_FRAMES as usize];
+    let mut count = 0;
+    let mut reverberant = 0.0f32;
+    for at in end.saturating_sub(LEARNT_FRAMES).max(lag)..end {
+        let (Some(far), Some(near)) = (far.get(at - lag), near.get(at)) else { continue };
+        let (far, near) = (&far.spectrum, &near.spectrum);
+        reverberant = (reverberant * DECAY).max(far.power[band]);
+        if reverberant > FAR_LOUD * far.noise[band] && near.power[band] > NEAR_LOUD * near.noise[band] {
+            ratios[count] = near.power[band] / reverberant;
+            count += 1;
+        }
+    }
+    let ratios = &mut ratios[..count];
+    (count >= MIN_FRAMES).then(|| *ratios.select_nth_unstable_by(count / 2, f32::total_cmp).1)
+}
+
+/// One second, the coherence's memory.
+const LEARNT_FRAMES: u64 = 100;
+/// A band's gain is known from this many frames, a path from this many bands.
+const MIN_FRAMES: usize = 8;
+const MIN_BANDS: usize = 3;
+/// A second measurement moves the gain by a third, in decibels.
+const LEARNING: f32 = 0.3;
+/// 12 dB above its noise the far end is speech; 5 dB above, the near end is more than noise.
+const FAR_LOUD: f32 = 16.0;
+const NEAR_LOUD: f32 = 3.0;
+/// 2.4 dB a frame: 60 dB in 250 ms, between a furnished and a bare room.
 const DECAY: f32 = 0.575;
-/// 6 dB
+/// 6 dB: what reverberation adds to the median, and what noise adds to its mean.
 const MARGIN: f32 = 4.0;
-const SHARE: f32 = 0.3;
+const NOISE_MARGIN: f32 = 4.0;
+/// 50 ms.
+const SMOOTHING: f32 = 0.8;
+/// From this share of unexplained power on, somebody speaks. The more, the more double talk is lost; the less, the more echo
+/// gets through: ADR 0006.
+const MAX_UNEXPLAINED: f32 = 0.3;

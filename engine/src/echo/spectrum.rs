@@ -1,94 +1,164 @@
-//! Spectrum of a frame.
+//! What the guard keeps of 10 ms: the phase of each frequency and the power of each band. Not here: any comparison.
 
-use std::sync::{Arc, LazyLock};
+use std::{
+    f32::consts::TAU,
+    sync::{Arc, LazyLock},
+};
 
+use codecs::FRAME_SAMPLES;
 use realfft::{RealFftPlanner, RealToComplex, num_complex::Complex32};
 
-/// What the guard keeps of a 10 ms frame.
+/// The spectrum of the 32 ms that end with a frame, 190 to 3,690 Hz: what a telephone, too, carries of a voice.
 #[derive(Clone)]
 pub(super) struct Spectrum {
-    /// Phase of each bin, magnitude 1, or 0 where there is only noise.
-    pub(super) re: [f32; BINS],
-    pub(super) im: [f32; BINS],
+    /// cos of each bin's phase, times 127; 0 where there is only noise.
+    pub(super) cos: [i8; BINS],
+    /// sin, likewise.
+    pub(super) sin: [i8; BINS],
     /// Power of each band.
-    pub(super) bands: [f32; BANDS],
+    pub(super) power: [f32; BANDS],
     /// Power of the noise in each band.
     pub(super) noise: [f32; BANDS],
 }
 
-/// Cuts a channel into overlapping spectra.
+impl Spectrum {
+    /// How many bins are louder than the noise.
+    pub(super) fn audible(&self) -> usize {
+        self.cos.iter().zip(&self.sin).filter(|(cos, sin)| **cos != 0 || **sin != 0).count()
+    }
+}
+
+/// Cuts one end into spectra.
 pub(super) struct Analyser {
     fft: Arc<dyn RealToComplex<f32>>,
-    window: [f32; WINDOW],
-    recent: [f32; WINDOW],
+    heard: [f32; WINDOW],
     input: Vec<f32>,
     output: Vec<Complex32>,
     scratch: Vec<Complex32>,
+    /// Smallest power of each band lately; infinite before the first frame.
     noise: [f32; BANDS],
-    frames: u64,
 }
 
-static FFT: LazyLock<Arc<dyn RealToComplex<f32>>> =
-    LazyLock::new(|| RealFftPlanner::new().plan_fft_forward(WINDOW));
-
 impl Analyser {
+    /// An analyser that has heard silence.
     pub(super) fn new() -> Self {
         let fft = Arc::clone(&FFT);
-        let window = std::array::from_fn(|n| {
-            0.5 - 0.5 * (std::f32::consts::TAU * (n as f32 + 0.5) / WINDOW as f32).cos()
-        });
         Self {
-            window,
-            recent: [0.0; WINDOW],
+            heard: [0.0; WINDOW],
             input: fft.make_input_vec(),
             output: fft.make_output_vec(),
             scratch: fft.make_scratch_vec(),
-            noise: [0.0; BANDS],
-            frames: 0,
+            noise: [f32::INFINITY; BANDS],
             fft,
         }
     }
 
-    pub(super) fn next(&mut self, frame: &[f32]) -> Spectrum {
-        self.recent.copy_within(frame.len().., 0);
-        for (kept, sample) in self.recent[WINDOW - frame.len()..].iter_mut().zip(frame) {
-            *kept = if sample.is_nan() { 0.0 } else { sample.clamp(-1.0, 1.0) };
+    /// The spectrum with the next frame, at most 160 samples. Does not allocate.
+    pub(super) fn spectrum(&mut self, frame: &[f32]) -> Spectrum {
+        let frame = &frame[..frame.len().min(FRAME_SAMPLES)];
+        self.heard.copy_within(frame.len().., 0);
+        for (heard, sample) in self.heard[WINDOW - frame.len()..].iter_mut().zip(frame) {
+            // One NaN would stay in the noise estimate for good.
+            *heard = if sample.is_nan() { 0.0 } else { sample.clamp(-1.0, 1.0) };
         }
-        for ((input, sample), weight) in self.input.iter_mut().zip(&self.recent).zip(&self.window) {
+        for ((input, sample), weight) in self.input.iter_mut().zip(&self.heard).zip(HANN.iter()) {
             *input = sample * weight;
         }
         self.fft
             .process_with_scratch(&mut self.input, &mut self.output, &mut self.scratch)
-            .expect("the buffers were made by the same plan");
-        let bins = &self.output[FIRST_BIN..FIRST_BIN + BINS];
+            .expect("the buffers were made by this plan");
+        self.read()
+    }
+
+    fn read(&mut self) -> Spectrum {
         let mut spectrum =
-            Spectrum { re: [0.0; BINS], im: [0.0; BINS], bands: [0.0; BANDS], noise: [0.0; BANDS] };
-        for (band, bins) in bins.chunks_exact(BAND_BINS).enumerate() {
-            let power = bins.iter().map(|bin| bin.norm_sqr()).sum::<f32>() / BAND_BINS as f32 + POWER_FLOOR;
-            spectrum.bands[band] = power;
-            let noise = &mut self.noise[band];
-            *noise = if self.frames == 0 { power } else { (*noise * NOISE_CREEP).min(0.7 * *noise + 0.3 * power) };
-            spectrum.noise[band] = *noise;
+            Spectrum { cos: [0; BINS], sin: [0; BINS], power: [0.0; BANDS], noise: [0.0; BANDS] };
+        let bands = self.output[FIRST_BIN..FIRST_BIN + BINS].chunks_exact(BAND_BINS);
+        for (band, bins) in bands.enumerate() {
+            let power = bins.iter().map(Complex32::norm_sqr).sum::<f32>() / BAND_BINS as f32 + SILENCE;
+            // Down fast, up slowly: pauses set it, speech hardly moves it.
+            let fallen = NOISE_FALL * power + (1.0 - NOISE_FALL) * self.noise[band];
+            self.noise[band] =
+                if fallen.is_finite() { fallen.min(NOISE_RISE * self.noise[band]) } else { power };
+            spectrum.power[band] = power;
+            spectrum.noise[band] = self.noise[band];
             for (bin, at) in bins.iter().zip(band * BAND_BINS..) {
-                let power = bin.norm_sqr();
-                if power > AUDIBLE * *noise {
-                    let scale = power.sqrt().recip();
-                    spectrum.re[at] = bin.re * scale;
-                    spectrum.im[at] = bin.im * scale;
+                let magnitude = bin.norm_sqr();
+                if magnitude > AUDIBLE * self.noise[band] {
+                    let scale = 127.0 / magnitude.sqrt();
+                    spectrum.cos[at] = (bin.re * scale).round() as i8;
+                    spectrum.sin[at] = (bin.im * scale).round() as i8;
                 }
             }
         }
-        self.frames += 1;
         spectrum
     }
 }
 
+static FFT: LazyLock<Arc<dyn RealToComplex<f32>>> =
+    LazyLock::new(|| RealFftPlanner::new().plan_fft_forward(WINDOW));
+static HANN: LazyLock<[f32; WINDOW]> =
+    LazyLock::new(|| std::array::from_fn(|n| 0.5 - 0.5 * (TAU * (n as f32 + 0.5) / WINDOW as f32).cos()));
+
+/// 32 ms: long against a pitch period, so that harmonics part; short against a syllable.
 const WINDOW: usize = 512;
-const FIRST_BIN: usize = 6;
+/// 31.25 Hz each, from 187.5 Hz.
 pub(super) const BINS: usize = 112;
-const BAND_BINS: usize = 7;
+const FIRST_BIN: usize = 6;
+/// 219 Hz a band.
 pub(super) const BANDS: usize = BINS / BAND_BINS;
-/// -90 dBFS.
-const POWER_FLOOR: f32 = 1e-7;
-const NOISE_CREEP: f32 = 1.006;
+const BAND_BINS: usize = 7;
+/// Added to every power, so that digital silence divides nothing: about −90 dBFS.
+const SILENCE: f32 = 1e-7;
+/// Noise follows a quieter frame by a third, a louder one by 2.6 dB a second.
+const NOISE_FALL: f32 = 0.3;
+const NOISE_RISE: f32 = 1.006;
+/// A bin 6 dB above the noise has a phase worth comparing.
 const AUDIBLE: f32 = 4.0;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The bin of a tone has its frequency, and its phase turns as the tone's does.
+    #[test]
+    fn a_tone_is_where_it_belongs() {
+        let hertz = 1_000.0f32;
+        let mut analyser = Analyser::new();
+        let tone: Vec<f32> = (0..16_000).map(|n| 0.3 * (TAU * hertz * n as f32 / 16_000.0).sin()).collect();
+        let silence = [0.0; FRAME_SAMPLES];
+        (0..10).for_each(|_| drop(analyser.spectrum(&silence)));
+        let spectra: Vec<_> = tone.chunks(FRAME_SAMPLES).map(|frame| analyser.spectrum(frame)).collect();
+        let spectrum = &spectra[10];
+        let loudest = (0..BANDS).max_by(|a, b| spectrum.power[*a].total_cmp(&spectrum.power[*b])).unwrap();
+        assert_eq!(loudest, (32 - FIRST_BIN) / BAND_BINS, "1,000 Hz is bin 32");
+        // 10 ms are ten whole periods: the phase comes back.
+        let bin = 32 - FIRST_BIN;
+        let near = |a: i8, b: i8| a.abs_diff(b) <= 2;
+        assert!(
+            near(spectra[10].cos[bin], spectra[11].cos[bin])
+                && near(spectra[10].sin[bin], spectra[11].sin[bin])
+        );
+        assert!(f32::from(spectrum.cos[bin]).hypot(f32::from(spectrum.sin[bin])) > 125.0);
+    }
+
+    #[test]
+    fn nothing_audible_in_silence_steady_noise_or_nan() {
+        for level in [0.0, 0.1] {
+            let mut analyser = Analyser::new();
+            let mut state = 7u32;
+            let mut audible = Vec::new();
+            for n in 0..300 {
+                let frame: [f32; FRAME_SAMPLES] = std::array::from_fn(|_| {
+                    state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                    if n == 5 { f32::NAN } else { ((state >> 8) as f32 / (1 << 23) as f32 - 1.0) * level }
+                });
+                let spectrum = analyser.spectrum(&frame);
+                assert!(spectrum.power.iter().chain(&spectrum.noise).all(|power| power.is_finite()));
+                audible.push(spectrum.audible());
+            }
+            let mean = audible[50..].iter().sum::<usize>() as f64 / 250.0;
+            assert!(mean < 12.0, "{mean} of {BINS} bins at level {level}");
+        }
+    }
+}

@@ -26,6 +26,7 @@ use super::ClientError;
 use crate::{
     Engine,
     config::SessionConfig,
+    echo,
     listener::{Listener, Utterance},
 };
 
@@ -45,6 +46,7 @@ pub(super) struct Hearing {
     pub(super) markers: VecDeque<Marker>,
     pub(super) next_turn: u64,
     pub(super) interim_failed: bool,
+    pub(super) echo_warned: bool,
 }
 
 /// One stream of bytes: it carries one channel, or all of them interleaved.
@@ -170,7 +172,7 @@ impl Hearing {
             settled: SampleIndex::default(),
             passed: SampleIndex::default(),
         };
-        Ok(Self {
+        let mut hearing = Self {
             transcriber: Arc::clone(&engine.transcriber),
             key: NEXT_KEY.fetch_add(1, Ordering::Relaxed),
             language: config.language.clone(),
@@ -183,7 +185,26 @@ impl Hearing {
             markers: VecDeque::new(),
             next_turn: 1,
             interim_failed: false,
-        })
+            echo_warned: false,
+        };
+        hearing.guard_echo();
+        Ok(hearing)
+    }
+
+    /// Of one interviewer and one candidate, the candidate's microphone may hear the interviewer's loudspeaker.
+    fn guard_echo(&mut self) {
+        let only = |role| {
+            let mut channels = (0..).zip(&self.channels).filter(|(_, channel)| channel.role == role);
+            channels.next().filter(|_| channels.next().is_none()).map(|(index, _)| index)
+        };
+        let (Some(interviewer), Some(candidate)) = (only(Role::Interviewer), only(Role::Candidate)) else {
+            return;
+        };
+        let (far_end, near_end) = echo::pair();
+        for (index, end) in [(interviewer, echo::End::Far(far_end)), (candidate, echo::End::Near(near_end))] {
+            let stream = &mut self.streams[self.channels[index].stream];
+            stream.listener.guard(index - stream.first_channel, end);
+        }
     }
 
     pub(super) fn set_config(&mut self, config: &SessionConfig) {

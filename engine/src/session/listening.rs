@@ -184,21 +184,33 @@ impl Session {
             }
             TurnEventKind::Ended(utterance) => self.on_turn_ended(index, utterance),
             TurnEventKind::Echoed(utterance) => self.on_echo(index, &utterance),
+            TurnEventKind::EchoFound => self.warn_of_echo(),
         }
     }
 
     /// The turn was the interviewer's loudspeaker in the candidate's microphone: it ends without a text, as noise does.
     fn on_echo(&mut self, index: usize, utterance: &Utterance) {
+        metrics::counter!("turns_echoed_total").increment(1);
         let channel = &mut self.hearing.channels[index];
         let Some(turn) = channel.turn.take() else { return };
+        channel.speculation = None;
         channel.interim = None;
         channel.interim_due = false;
-        channel.speculation = None;
         channel.ended = utterance.heard;
-        let role = channel.role;
-        let at_ms = utterance.speech_end.as_ms();
-        metrics::counter!("turns_echoed_total").increment(1);
+        // There is no text that a marker could wait for.
+        channel.passed = channel.passed.max(utterance.heard);
+        let (role, at_ms) = (channel.role, utterance.speech_end.as_ms());
         self.emit(ServerMessage::SpeechEnded { channel: index as u8, role, at_ms, turn });
+        self.warn_of_echo();
+        self.answer_markers();
+    }
+
+    fn warn_of_echo(&mut self) {
+        if !std::mem::replace(&mut self.hearing.echo_warned, true) {
+            let why = "the candidate's microphone hears the interviewer; those words are left out, but headphones help: \
+                       they cannot be told apart while both speak";
+            self.warn("echo_suppressed", why.to_owned());
+        }
     }
 
     /// Writes the turn down on the guess that it is over. The guess takes the place of a running interim pass.
