@@ -11,6 +11,7 @@ mod mp4;
 mod ogg;
 mod packets;
 mod recovery;
+mod vorbis;
 mod wav;
 mod webm;
 

@@ -173,7 +173,7 @@ fn look_at_atom(bytes: &[u8]) -> Element {
         _ => return Element::Unknown,
     };
     let (head, length) = match (length, bytes.get(HEAD_BYTES..2 * HEAD_BYTES)) {
-        (0, _) => return Element::Is { head: HEAD_BYTES, body: most },
+        (0, _) => return Element::Is(most),
         (1, None) => return Element::Needs(2 * HEAD_BYTES),
         (1, Some(long)) => {
             let length = long.iter().fold(0, |length, byte| length << 8 | u64::from(*byte));
@@ -182,7 +182,8 @@ fn look_at_atom(bytes: &[u8]) -> Element {
         (length, _) => (HEAD_BYTES, u64::from(length)),
     };
     match length.checked_sub(head as u64) {
-        Some(body) if body <= most => Element::Is { head, body },
+        Some(body) if body <= most && bytes[4..8] == *b"moof" => Element::Kept(body),
+        Some(body) if body <= most => Element::Is(body),
         _ => Element::Unknown,
     }
 }
@@ -224,11 +225,12 @@ mod tests {
         let check =
             |bytes: &[u8], expected: Element| assert_eq!(look_at_atom(bytes), expected, "{bytes:02x?}");
         check(b"", Element::Needs(8));
-        check(b"\0\0\x01\0moof", Element::Is { head: 8, body: 0xf8 });
-        check(b"\xff\0\0\0mdat", Element::Is { head: 8, body: 0xfeff_fff8 });
-        check(b"\0\0\0\0mdat", Element::Is { head: 8, body: u64::MAX });
+        check(b"\0\0\x01\0moof", Element::Kept(0xf8));
+        check(b"\0\0\x01\0styp", Element::Is(0xf8));
+        check(b"\xff\0\0\0mdat", Element::Is(0xfeff_fff8));
+        check(b"\0\0\0\0mdat", Element::Is(u64::MAX));
         check(b"\0\0\0\x01mdat", Element::Needs(16));
-        check(b"\0\0\0\x01mdat\0\0\0\0\0\0\x01\0", Element::Is { head: 16, body: 0xf0 });
+        check(b"\0\0\0\x01mdat\0\0\0\0\0\0\x01\0", Element::Is(0xf0));
         check(b"\0\0\0\x01mdat\0\0\0\0\0\0\0\x0f", Element::Unknown);
         check(b"\0\0\0\x07mdat", Element::Unknown);
         check(b"\x7f\0\0\0moof", Element::Unknown);

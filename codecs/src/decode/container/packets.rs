@@ -9,7 +9,7 @@ use symphonia::{
         audio::GenericAudioBufferRef,
         codecs::audio::{
             AudioCodecParameters, AudioDecoder, AudioDecoderOptions,
-            well_known::{CODEC_ID_MP3, CODEC_ID_OPUS},
+            well_known::{CODEC_ID_AAC, CODEC_ID_MP3, CODEC_ID_OPUS, CODEC_ID_VORBIS},
         },
         errors::Error,
         formats::{FormatReader, TrackType},
@@ -24,7 +24,7 @@ use super::{
         opus::OpusPackets,
         push_reader::{Output, Unanswered},
     },
-    Audio, Item,
+    Audio, Item, vorbis,
 };
 use crate::SAMPLE_RATE;
 
@@ -91,6 +91,8 @@ pub(super) fn decode_packets(
             Err(Error::ResetRequired) => {
                 (track_id, decoder) = decoder_of(name, reader).map_err(Stop::Refused)?;
                 expected = None;
+                // The titles of each stream would be kept.
+                reader.metadata().skip_to_latest();
                 continue;
             }
             Err(Error::DecodeError(what)) => {
@@ -131,7 +133,16 @@ fn decoder_of(name: &str, reader: &dyn FormatReader) -> Result<(u32, PacketDecod
         let pre_skip = usize::from(head.pre_skip) * SAMPLE_RATE as usize / OPUS_TICKS_PER_SECOND;
         return Ok((track.id, PacketDecoder::Opus { packets, pre_skip }));
     }
-    let decoder = symphonia_decoder(name, params)?;
+    if params.codec == CODEC_ID_VORBIS {
+        vorbis::check(params.extra_data.as_deref().unwrap_or_default())?;
+    }
+    let decoder = match symphonia_decoder(name, params) {
+        Err(why) if params.codec == CODEC_ID_AAC => match params.extra_data.as_deref().and_then(lc_core) {
+            Some(core) => symphonia_decoder(name, params.clone().with_extra_data(Box::new(core)))?,
+            None => return Err(why),
+        },
+        decoder => decoder?,
+    };
     // The container's word may be missing; the decoder's own is checked then.
     let own = decoder.codec_params();
     let own_channels = own.channels.as_ref().map_or(channels, |channels| channels.count() as u16);
@@ -221,6 +232,16 @@ impl OpusHead {
             Self { pre_skip: u16::from_le_bytes(pre_skip), gain: i16::from_le_bytes(gain) }
         })
     }
+}
+
+/// The configuration of the AAC-LC core of an HE-AAC stream, from the stream's own (ISO/IEC 14496-3, section
+/// 1.6.2.1): the core alone is speech at half the rate, and symphonia decodes no more.
+fn lc_core(config: &[u8]) -> Option<[u8; 2]> {
+    let bits = config.first_chunk::<2>().map(|head| u16::from_be_bytes(*head))?;
+    let (object_type, rate_index, channels) = (bits >> 11, bits >> 7 & 0x0f, bits >> 3 & 0x0f);
+    let he_aac = matches!(object_type, SBR | PARAMETRIC_STEREO) || (object_type == LC && config.len() > 2);
+    let core = LC << 11 | rate_index << 7 | channels << 3;
+    (he_aac && rate_index != RATE_ESCAPE).then_some(core.to_be_bytes())
 }
 
 /// The emitting end for decoders.
@@ -315,12 +336,29 @@ pub(super) fn explain(name: &str, error: &Error) -> String {
 /// audio.
 const MAX_FAULTS: u32 = 10_000;
 
+// Audio object types of MPEG-4.
+const LC: u16 = 2;
+const SBR: u16 = 5;
+const PARAMETRIC_STEREO: u16 = 29;
+
+/// The rate is written out instead of an index.
+const RATE_ESCAPE: u16 = 15;
+
 /// The time stamps of Opus, whatever its rate.
 const OPUS_TICKS_PER_SECOND: usize = 48_000;
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn he_aac_has_a_core() {
+        // HE-AAC of 22,050 Hz doubled, mono; the same told behind the core's own; plain AAC; a cut one.
+        assert_eq!(lc_core(&[0x2b, 0x8a, 0x08, 0x00]), Some([0x13, 0x88]));
+        assert_eq!(lc_core(&[0x13, 0x88, 0x56, 0xe5, 0xa0]), Some([0x13, 0x88]));
+        assert_eq!(lc_core(&[0x13, 0x88]), None);
+        assert_eq!(lc_core(&[0x13]), None);
+    }
 
     #[test]
     fn opus_heads_are_read_in_both_byte_orders() {

@@ -8,7 +8,7 @@
 use std::io::{self, Cursor, Read};
 
 use symphonia::core::{
-    errors::Result,
+    errors::{Error, Result},
     formats::FormatReader,
     io::{MediaSourceStream, SeekBuffered},
 };
@@ -35,8 +35,10 @@ pub(super) struct Enterable {
 pub(super) enum Element {
     /// To tell, so many bytes are needed in all.
     Needs(usize),
-    /// Its head has so many bytes, and so many more are its own; what follows is looked at again.
-    Is { head: usize, body: u64 },
+    /// These bytes are its head, and so many more are its own; what follows is looked at again.
+    Is(u64),
+    /// As `Is`, and the demuxer keeps it: an index.
+    Kept(u64),
     /// No element of this format begins so.
     Unknown,
 }
@@ -65,6 +67,7 @@ pub(super) fn decode_enterable(
             head: Vec::new(),
             given: 0,
             body: 0,
+            kept: 0,
         };
         let mut reader =
             (format.open)(stream(header, &mut elements)).map_err(|error| explain(format.name, &error))?;
@@ -73,9 +76,10 @@ pub(super) fn decode_enterable(
             Err(Stop::Lost(error)) if !is_unanswered(&error) && vain < MAX_VAIN => error,
             Err(stop) => return Err(stop.explain(format.name)),
         };
+        let renewed = is_full(&error);
         vain = if emitter.heard() == heard { vain + 1 } else { 0 };
         heard = emitter.heard();
-        if vain == 0 {
+        if vain == 0 && !renewed {
             emitter.skipped(format!(
                 "Damaged {} data was skipped ({error}): some audio is missing here.",
                 format.name
@@ -86,6 +90,10 @@ pub(super) fn decode_enterable(
         unread.read_exact(&mut window).map_err(|error| explain(format.name, &error.into()))?;
         drop(unread);
         elements.take_unread(&mut window);
+        if renewed {
+            start = window;
+            continue;
+        }
         match search(format.find, window, &mut source) {
             Ok(Some(found)) => start = found,
             Ok(None) => return Ok(()),
@@ -103,6 +111,8 @@ struct Elements<'a, 'y> {
     given: usize,
     /// What is left of its body.
     body: u64,
+    /// Bytes that the demuxer keeps.
+    kept: u64,
 }
 
 impl Elements<'_, '_> {
@@ -118,8 +128,15 @@ impl Elements<'_, '_> {
                         return Ok(false);
                     }
                 }
-                Element::Is { head, body } => {
-                    debug_assert_eq!(head, self.head.len());
+                Element::Is(body) => {
+                    self.body = body;
+                    return Ok(true);
+                }
+                Element::Kept(body) => {
+                    if self.kept > 0 && self.kept.saturating_add(body) > MAX_KEPT_BYTES {
+                        return Err(io::Error::other(Full));
+                    }
+                    self.kept += body;
                     self.body = body;
                     return Ok(true);
                 }
@@ -154,6 +171,15 @@ impl Read for Elements<'_, '_> {
     }
 }
 
+/// The demuxer keeps enough: another one goes on.
+#[derive(Debug, thiserror::Error)]
+#[error("the demuxer keeps enough")]
+struct Full;
+
+fn is_full(error: &Error) -> bool {
+    matches!(error, Error::IoError(error) if error.get_ref().is_some_and(|inner| inner.is::<Full>()))
+}
+
 /// The bytes from the next place where a demuxer can start; `None` when the stream ends first.
 fn search(
     find: fn(&[u8]) -> Search,
@@ -176,6 +202,9 @@ fn search(
 
 /// Bytes read before the next look.
 const READ_BYTES: u64 = 64;
+
+/// Indices that a demuxer may keep: of fragments of 100 ms about half an hour.
+const MAX_KEPT_BYTES: u64 = 2 * 1024 * 1024;
 
 /// Demuxers that may be started in a row without any audio: each costs a buffer of 64 KiB.
 const MAX_VAIN: u32 = 100;

@@ -127,7 +127,7 @@ fn look_at_element(bytes: &[u8]) -> Element {
         return Element::Needs(head);
     }
     let most = match &bytes[..id_bytes] {
-        CLUSTER => return Element::Is { head, body: 0 },
+        CLUSTER => return Element::Is(0),
         SIMPLE_BLOCK | BLOCK_GROUP => MAX_BLOCK_BYTES,
         TIMESTAMP | POSITION | PREVIOUS_SIZE | CHECKSUM => 8,
         VOID | CUES | TAGS | SEEK_HEAD | INFO | TRACKS | ATTACHMENTS | CHAPTERS | SILENT_TRACKS => {
@@ -138,7 +138,7 @@ fn look_at_element(bytes: &[u8]) -> Element {
     let largest = (1 << (7 * size_bytes)) - 1;
     let size = bytes[id_bytes..head].iter().fold(0, |size, byte| size << 8 | u64::from(*byte)) & largest;
     // All ones: of unknown size.
-    if size <= most && size != largest { Element::Is { head, body: size } } else { Element::Unknown }
+    if size <= most && size != largest { Element::Is(size) } else { Element::Unknown }
 }
 
 /// The next cluster, or the next simple block behind which something stands that may follow one.
@@ -219,9 +219,9 @@ mod tests {
         check(&[], Element::Needs(1));
         check(&[0xa3], Element::Needs(2));
         check(&[0xa3, 0x41], Element::Needs(3));
-        check(&[0xa3, 0x41, 0x02], Element::Is { head: 3, body: 0x102 });
-        check(&[0xe7, 0x81], Element::Is { head: 2, body: 1 });
-        check(&[0x1f, 0x43, 0xb6, 0x75, 0xff], Element::Is { head: 5, body: 0 });
+        check(&[0xa3, 0x41, 0x02], Element::Is(0x102));
+        check(&[0xe7, 0x81], Element::Is(1));
+        check(&[0x1f, 0x43, 0xb6, 0x75, 0xff], Element::Is(0));
         // Of unknown size, too long, of more than eight bytes, of no name, of the name of a header's element.
         check(&[0xa3, 0xff], Element::Unknown);
         check(&[0xa3, 0x10, 0x20, 0, 0], Element::Unknown);
