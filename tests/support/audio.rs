@@ -44,10 +44,13 @@ pub(crate) fn decode(format: StreamFormat, bytes: &[u8], chunk: usize) -> Result
             resampler.process(&mono, &mut decoded.samples);
         }
     };
-    let mut survived = |error| match error {
-        DecodeError::PacketSkipped(_) => Ok(skipped += 1),
-        DecodeError::NotLive(_) => Ok(live = false),
-        fatal => Err(fatal),
+    let mut survived = |error| {
+        match error {
+            DecodeError::PacketSkipped(_) => skipped += 1,
+            DecodeError::NotLive(_) => live = false,
+            fatal => return Err(fatal),
+        }
+        Ok(())
     };
     for piece in bytes.chunks(chunk) {
         decoder.decode(piece, &mut keep).or_else(&mut survived)?;
