@@ -46,7 +46,7 @@ impl Command {
 
 #[derive(Debug, Args)]
 pub(crate) struct Demo {
-    /// A recording to play instead of the sample interview (WAV or FLAC)
+    /// A recording to play instead of the sample interview (WAV, FLAC, Ogg, WebM, MP4, M4A, MP3, AAC or AIFF)
     #[arg(long, value_name = "FILE")]
     pub(crate) file: Option<PathBuf>,
     /// The candidate's CV as plain text, instead of the sample CV
@@ -66,7 +66,7 @@ pub(crate) struct Serve {
 
 #[derive(Debug, Args)]
 pub(crate) struct Stream {
-    /// Recordings, each streamed as a session of its own (WAV or FLAC)
+    /// Recordings, each streamed as a session of its own (WAV, FLAC, Ogg, WebM, MP4, M4A, MP3, AAC or AIFF)
     #[arg(required = true, value_name = "FILE")]
     pub(crate) files: Vec<PathBuf>,
     /// The server; by default the one that `serve` runs with the same settings
@@ -88,7 +88,7 @@ pub(crate) struct Stream {
 
 #[derive(Debug, Args)]
 pub(crate) struct Transcribe {
-    /// Recordings (WAV or FLAC)
+    /// Recordings (WAV, FLAC, Ogg, WebM, MP4, M4A, MP3, AAC or AIFF)
     #[arg(required = true, value_name = "FILE")]
     pub(crate) files: Vec<PathBuf>,
     /// Print one JSON object a file: file, text, turns
