@@ -63,7 +63,7 @@ async fn every_container_gives_the_turn_of_the_wav_file() {
             assert_eq!(times.len(), 2, "{name}: {times:?} {:?}", ended.story());
             for (time, expected) in times.iter().zip(&expected) {
                 // Encoders add silence that not every file tells of: a frame or two, 72 ms each for MP3 at 8 kHz.
-                assert!(time.abs_diff(*expected) <= 150, "{name}: {times:?} instead of {expected:?}");
+                assert!(time.abs_diff(*expected) <= 170, "{name}: {times:?} instead of {expected:?}");
             }
             assert_eq!(ended.finals(), [(1, QUESTION.to_owned())], "{name}");
             assert_eq!(warnings(&ended), [""; 0], "{name}");
