@@ -83,6 +83,40 @@ fn the_audio_of_a_turn_is_the_recording_itself() {
     }
 }
 
+/// What bad microphones and bad converters do to a recording.
+#[test]
+fn offset_clipping_holes_and_silence_leave_the_turns_alone() {
+    let mut recording = Vec::new();
+    let mut keep = |pcm: codecs::Pcm<'_>| recording.extend_from_slice(pcm.interleaved);
+    codecs::decode_whole(flac(), INTERVIEW, &mut keep).expect("sound");
+    let format = StreamFormat { codec: Codec::PcmF32le, sample_rate: Some(16_000), channels: Some(1) };
+    let turns = |spoil: &dyn Fn(usize, f32) -> f32| {
+        let samples = recording.iter().enumerate().map(|(n, sample)| spoil(n, *sample));
+        let bytes: Vec<u8> = samples.flat_map(f32::to_le_bytes).collect();
+        let events = listen(format, DETECTORS[0].1, &mut bytes.chunks(1_280));
+        utterances(&events).iter().map(|turn| [turn.speech_start, turn.speech_end]).collect::<Vec<_>>()
+    };
+    let sound = turns(&|_, sample| sample);
+    assert_eq!(sound.len(), 2);
+    let check = |name: &str, spoil: &dyn Fn(usize, f32) -> f32| {
+        let spoiled = turns(spoil);
+        assert_eq!(spoiled.len(), sound.len(), "{name}");
+        for (spoiled, sound) in spoiled.iter().flatten().zip(sound.iter().flatten()) {
+            let off = spoiled.as_ms().abs_diff(sound.as_ms());
+            assert!(off <= 120, "{name}: {off} ms off");
+        }
+    };
+    check("an offset of 0.1", &|_, sample| sample + 0.1);
+    check("an offset of 0.4", &|_, sample| sample * 0.5 + 0.4);
+    check("12 dB too loud", &|_, sample| sample * 4.0);
+    check("clipped at a tenth", &|_, sample| sample.clamp(-0.1, 0.1));
+    check("no number in each hundredth", &|n, sample| if n % 100 == 7 { f32::NAN } else { sample });
+    check("infinity in each thousandth", &|n, sample| if n % 1_000 == 7 { f32::INFINITY } else { sample });
+    assert_eq!(turns(&|_, _| 0.0), [] as [[SampleIndex; 2]; 0]);
+    assert_eq!(turns(&|_, _| 0.7), [] as [[SampleIndex; 2]; 0], "an offset and nothing else");
+    assert_eq!(turns(&|_, _| f32::NAN), [] as [[SampleIndex; 2]; 0]);
+}
+
 #[test]
 fn two_ears_hear_their_own_channel() {
     let loud: Vec<u8> =
