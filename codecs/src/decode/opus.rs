@@ -119,9 +119,10 @@ impl OpusPackets {
         let lost = usize::try_from(lost).map_or(most, |lost| lost.min(most));
         for left in (0..lost).rev() {
             let redundancy = left == 0 && !next.is_empty() && next.len() <= MAX_PACKET_BYTES;
-            let input: &[u8] = if redundancy { next } else { &[] };
-            // What cannot be concealed is left out: the gap is warned of in any case.
-            if self.run(input, self.frames, redundancy).is_ok() {
+            let mut filled = redundancy && self.run(next, self.frames, true).is_ok();
+            filled = filled || self.run(&[], self.frames, false).is_ok();
+            // What cannot be filled is left out: the gap is warned of in any case.
+            if filled {
                 give(&self.samples);
             }
         }
