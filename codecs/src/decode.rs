@@ -201,7 +201,7 @@ fn check_layout(sample_rate: u32, channels: u16) -> Result<(), String> {
 
 /// A sample as everything behind the decoders may expect it: finite, in [-1, 1]. What is no number becomes
 /// silence.
-fn clean(sample: f32) -> f32 {
+pub(crate) fn clean(sample: f32) -> f32 {
     if sample.is_finite() { sample.clamp(-1.0, 1.0) } else { 0.0 }
 }
 

@@ -264,6 +264,11 @@ impl<T> Output<'_, T> {
         self.remark(item)
     }
 
+    /// Bytes read since something was emitted.
+    pub(super) fn unanswered(&self) -> usize {
+        self.port.unanswered.get()
+    }
+
     /// As [`emit`](Self::emit), but it does not answer for the bytes read.
     pub(super) fn remark(&mut self, item: T) -> T {
         match self.port.yielder.suspend(Suspend::Item(item)) {

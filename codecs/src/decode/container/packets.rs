@@ -58,7 +58,7 @@ pub(super) fn decode_packets(
 ) -> Result<(), Stop> {
     let (mut track_id, mut decoder) = decoder_of(name, reader).map_err(Stop::Refused)?;
     let mut expected = None;
-    let mut faults = 0;
+    let (mut faults, mut read) = (0, 0);
     loop {
         let fault = match reader.next_packet() {
             Ok(Some(packet)) if packet.track_id == track_id => {
@@ -100,11 +100,12 @@ pub(super) fn decode_packets(
             }
             Err(error) => return Err(Stop::Lost(error)),
         };
-        // One notice for a run of faults, which is bounded because a demuxer may fail without reading on.
+        // One notice for a run of faults. Of those for which nothing was read there may only be so many.
         if faults == 0 {
             emitter.skipped(fault);
         }
-        faults += 1;
+        faults = if emitter.unanswered() == read { faults + 1 } else { 1 };
+        read = emitter.unanswered();
         if faults > MAX_FAULTS {
             return Err(Stop::Lost(Error::DecodeError("nothing but damaged packets")));
         }
@@ -136,6 +137,8 @@ fn decoder_of(name: &str, reader: &dyn FormatReader) -> Result<(u32, PacketDecod
     if params.codec == CODEC_ID_VORBIS {
         vorbis::check(params.extra_data.as_deref().unwrap_or_default())?;
     }
+    // Before a decoder reserves room for them; where the container does not say, the decoder's own word counts.
+    check_layout(params.sample_rate.unwrap_or(SAMPLE_RATE), if channels == 0 { 1 } else { channels })?;
     let decoder = match symphonia_decoder(name, params) {
         Err(why) if params.codec == CODEC_ID_AAC => match params.extra_data.as_deref().and_then(lc_core) {
             Some(core) => symphonia_decoder(name, params.clone().with_extra_data(Box::new(core)))?,
@@ -143,7 +146,6 @@ fn decoder_of(name: &str, reader: &dyn FormatReader) -> Result<(u32, PacketDecod
         },
         decoder => decoder?,
     };
-    // The container's word may be missing; the decoder's own is checked then.
     let own = decoder.codec_params();
     let own_channels = own.channels.as_ref().map_or(channels, |channels| channels.count() as u16);
     check_layout(own.sample_rate.or(params.sample_rate).unwrap_or(0), own_channels)?;
@@ -257,6 +259,11 @@ impl<'y> Emitter<'y> {
         Self { output, spare: Audio::default(), heard: 0 }
     }
 
+    /// Bytes read since the last audio.
+    fn unanswered(&self) -> usize {
+        self.output.unanswered()
+    }
+
     /// Runs of audio emitted so far.
     pub(super) fn heard(&self) -> u64 {
         self.heard
@@ -331,10 +338,10 @@ pub(super) fn explain(name: &str, error: &Error) -> String {
     }
 }
 
-/// Faults in a row after which a stream counts as undecodable: a demuxer that fails without reading on, or an
-/// index that lists empty packets for ever, ends here; one that reads on ends at the bound on bytes without
-/// audio.
-const MAX_FAULTS: u32 = 10_000;
+/// Faults in a row, with nothing read between, after which a stream counts as undecodable: a demuxer that
+/// fails without reading on, or an index that lists empty packets for ever, ends here. One that reads on ends
+/// at the bound on bytes without audio.
+const MAX_FAULTS: u32 = 1_000;
 
 // Audio object types of MPEG-4.
 const LC: u16 = 2;
