@@ -3,7 +3,7 @@
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: demo test build weights fmt fmt-check lint doc bench deps test-deps clean-cache help
+.PHONY: demo test build weights fmt fmt-check lint doc bench fuzz deps test-deps clean-cache help
 
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 PROGRAM := $(TARGET_DIR)/release/interviewai
@@ -51,6 +51,10 @@ bench: build weights ## Benches: tables on screen, JSON in target/bench-*.json
 	$(call step,benches)
 	@cargo bench --locked --profile release --bench ear -- --json $(TARGET_DIR)/bench-ear.json
 	@cargo bench --locked --profile release --bench speech -- --json $(TARGET_DIR)/bench-speech.json
+
+fuzz: ## Fuzz every parser of foreign bytes, SECONDS each (codecs/fuzz/README.md)
+	$(call step,fuzz targets)
+	@SECONDS_EACH=$(or $(SECONDS),600) scripts/fuzz
 
 deps: ## Install system packages that are missing (apt)
 	$(call step,system packages)

@@ -222,10 +222,12 @@ pub(crate) const ARCHITECTURE: &str = "ARCHITECTURE.md";
 pub(crate) const LISTENING_PATH: [&str; 2] = ["engine/src/listener.rs", "engine/src/endpointer.rs"];
 
 /// Directory, package, and the crates of this workspace that it may depend on.
-pub(crate) const CRATES: [(&str, &str, &[&str]); 7] = [
+pub(crate) const CRATES: [(&str, &str, &[&str]); 9] = [
     ("codecs", "codecs", &[]),
+    ("codecs/fuzz", "codecs-fuzz", &["codecs"]),
     ("models", "models", &["codecs"]),
     ("engine/protocol", "protocol", &[]),
+    ("engine/protocol/fuzz", "protocol-fuzz", &["protocol"]),
     ("engine", "engine", &["codecs", "models", "protocol"]),
     ("control-api", "control-api", &["models"]),
     ("clients/rust", "client", &["protocol"]),
