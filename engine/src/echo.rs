@@ -22,7 +22,7 @@ use self::{
 };
 
 /// Both ends of a new guard. They may hear at different times: what was heard of both is compared, as long as one is
-/// not more than two seconds ahead of the other. A pair holds 250 KiB once both have heard something.
+/// not more than two seconds ahead of the other. A pair holds at most 260 KiB, and 20 KiB before anything is heard.
 pub fn pair() -> (FarEnd, NearEnd) {
     let guard = Arc::new(Mutex::new(Guard::default()));
     (
@@ -91,7 +91,11 @@ impl NearEnd {
 
     /// How much later than the interviewer's channel the echo comes, to within 10 ms; `None` while none is known.
     pub fn delay_ms(&self) -> Option<u64> {
-        lock(&self.guard).path.as_ref().map(|path| path.lag() * FRAME_SAMPLES as u64).map(|n| SampleIndex(n).as_ms())
+        lock(&self.guard)
+            .path
+            .as_ref()
+            .map(|path| path.lag() * FRAME_SAMPLES as u64)
+            .map(|n| SampleIndex(n).as_ms())
     }
 }
 
@@ -149,8 +153,10 @@ impl Guard {
             }
         }
         self.compared = both;
-        if learnt && let Some(lag) = self.coherence.lag() {
-            self.path = Path::learn(self.path.take(), &self.far, &self.near, both, lag);
+        if learnt
+            && let Some(found) = self.coherence.found()
+            && Path::learn(&mut self.path, &self.far, &self.near, both, found)
+        {
             self.judged = self.near.oldest();
         }
         if let Some(path) = &mut self.path {

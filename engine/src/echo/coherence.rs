@@ -5,13 +5,26 @@
 //! of it. This is the generalised cross-correlation with phase transform (Knapp and Carter, 1976), kept per
 //! frequency so that a room may turn each as it likes. Not here: how loud the echo is.
 
-use super::{recent::Recent, spectrum::BINS};
+use super::{
+    recent::Recent,
+    spectrum::{BINS, Spectrum},
+};
 
 /// Coherence of the near end with the far end of some time before, for each delay.
+#[derive(Default)]
 pub(super) struct Coherence {
-    /// In frames of 10 ms, from 0.
+    /// In frames of 10 ms, from 0; empty until there is something to compare.
     delays: Vec<Delay>,
     frames: u64,
+}
+
+/// An echo.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Found {
+    /// Its delay, in frames.
+    pub(super) lag: u64,
+    /// Its share of what the near end hears, 0–1: with a room or a louder voice less.
+    pub(super) coherence: f32,
 }
 
 /// What is known of one delay. All sums forget at [`MEMORY`].
@@ -42,6 +55,7 @@ impl Coherence {
             return false;
         }
         self.frames += 1;
+        self.delays.resize(DELAYS, UNHEARD);
         for (delay, sums) in self.delays.iter_mut().enumerate() {
             if let Some(far) = earlier(delay) {
                 sums.add(far, near);
@@ -55,29 +69,16 @@ impl Coherence {
         self.frames
     }
 
-    /// The delay, in frames, at which the far end is most of what the near end hears, if there is one.
-    pub(super) fn lag(&self) -> Option<u64> {
+    /// Where the far end is in what the near end hears, if it is.
+    pub(super) fn found(&self) -> Option<Found> {
         let (lag, best) = (0..).zip(&self.delays).max_by(|(_, a), (_, b)| a.gain.total_cmp(&b.gain))?;
-        (best.gain > MIN_GAIN && best.coherence > MIN_COHERENCE).then_some(lag)
-    }
-}
-
-impl Default for Coherence {
-    fn default() -> Self {
-        let nothing = Delay {
-            cos: [0.0; BINS],
-            sin: [0.0; BINS],
-            count: [0.0; BINS],
-            independent: 0.0,
-            gain: 0.0,
-            coherence: 0.0,
-        };
-        Self { delays: vec![nothing; DELAYS], frames: 0 }
+        let found = best.gain > MIN_GAIN && best.coherence > MIN_COHERENCE;
+        found.then_some(Found { lag, coherence: best.coherence })
     }
 }
 
 impl Delay {
-    fn add(&mut self, far: &super::spectrum::Spectrum, near: &super::spectrum::Spectrum) {
+    fn add(&mut self, far: &Spectrum, near: &Spectrum) {
         let (mut vectors, mut power, mut most) = (0.0, 0.0, 0.0);
         for bin in 0..BINS {
             let [a, b] = [far.cos[bin], far.sin[bin]].map(i16::from);
@@ -100,6 +101,14 @@ impl Delay {
     }
 }
 
+const UNHEARD: Delay = Delay {
+    cos: [0.0; BINS],
+    sin: [0.0; BINS],
+    count: [0.0; BINS],
+    independent: 0.0,
+    gain: 0.0,
+    coherence: 0.0,
+};
 /// 0–450 ms: network and sound card of a video call, and a room.
 const DELAYS: usize = 46;
 /// Of each 20 ms: a second and a half back it is a twentieth, so that a path that changes is found again.
@@ -115,3 +124,52 @@ const OVERLAP: f32 = 1.3;
 const MIN_GAIN: f32 = 4.0;
 /// With less, somebody else is louder than the echo, and its loudness cannot be learnt now.
 const MIN_COHERENCE: f32 = 0.12;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::echo::spectrum::Analyser;
+
+    fn noise(seed: u32) -> Vec<f32> {
+        let mut state = seed;
+        let noise = (0..48_000).map(|n| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            // Silence first, for the noise estimate.
+            if n < 3_200 { 0.0 } else { (state >> 8) as f32 / (1 << 24) as f32 - 0.5 }
+        });
+        noise.collect()
+    }
+
+    fn lag(far: &[f32], near: &[f32]) -> Option<u64> {
+        let [far, near] = [far, near].map(|samples| {
+            let (mut analyser, mut end) = (Analyser::new(), Recent::default());
+            for frame in samples[..160 * 250].chunks(160) {
+                end.push(analyser.spectrum(frame), true);
+            }
+            end
+        });
+        let mut coherence = Coherence::default();
+        let compared = (0..near.end()).filter(|at| coherence.push(&far, &near, *at)).count() as u64;
+        assert_eq!(coherence.frames(), compared);
+        coherence.found().map(|found| found.lag)
+    }
+
+    #[test]
+    fn finds_the_delay_and_only_a_delay() {
+        let (far, other) = (noise(1), noise(99));
+        for delay_ms in [0usize, 10, 130, 400] {
+            let mut near = vec![0.0; delay_ms * 16];
+            near.extend(far.iter().map(|sample| -0.05 * sample));
+            assert_eq!(lag(&far, &near), Some(delay_ms as u64 / 10));
+            let mixed: Vec<f32> = near.iter().zip(&other).map(|(echo, own)| echo + 0.05 * own).collect();
+            assert_eq!(lag(&far, &mixed), Some(delay_ms as u64 / 10), "as loud as another voice");
+            let faint: Vec<f32> = near.iter().zip(&other).map(|(echo, own)| echo + own).collect();
+            assert_eq!(lag(&far, &faint), None, "26 dB below another voice");
+        }
+        assert_eq!(lag(&far, &other), None);
+        assert_eq!(lag(&far, &vec![0.0; 48_000]), None);
+        assert_eq!(lag(&vec![0.0; 48_000], &far), None);
+        let early = &far[3_200..];
+        assert_eq!(lag(&far, early), None, "nobody is heard before he speaks");
+    }
+}

@@ -4,11 +4,13 @@
 //! gain. A near frame that has hardly more than that is explained (a level comparison as in Geigel's double-talk detector,
 //! by bands). Not here: finding the delay (`coherence`).
 
-use super::{recent::Recent, spectrum::BANDS};
+use super::{coherence::Found, recent::Recent, spectrum::BANDS};
 
 /// The way from the interviewer's channel through the loudspeaker into the microphone.
 pub(super) struct Path {
     lag: u64,
+    /// The greatest coherence lately.
+    clearest: f32,
     /// Power in the near end for each power in the far end.
     gain: [f32; BANDS],
     /// The far end's power with its reverberation, at `next`.
@@ -17,41 +19,54 @@ pub(super) struct Path {
     heard: f32,
     unexplained: f32,
     explained: bool,
+    /// Frames since there was more than noise.
+    quiet: u32,
     /// The frame that is judged next.
     next: u64,
 }
 
 impl Path {
-    /// The path as the frames before `end` show it, which were compared and are mostly echo; where they show too little,
-    /// what was known.
+    /// Learns the path from the frames before `end`, in which an echo was `found`; true when it changed. Unless they are
+    /// about as clear an echo as there was, somebody else speaks, whose loudness must not be learnt.
     pub(super) fn learn(
-        known: Option<Self>,
+        known: &mut Option<Self>,
         far: &Recent,
         near: &Recent,
         end: u64,
-        lag: u64,
-    ) -> Option<Self> {
-        let mut gains: [Option<f32>; BANDS] = std::array::from_fn(|band| gain(far, near, end, lag, band));
-        let measured = gains.iter().flatten().count();
-        if measured < MIN_BANDS {
-            return known;
+        found: Found,
+    ) -> bool {
+        let mut clearest = found.coherence;
+        if let Some(known) = known {
+            known.clearest *= FORGETTING;
+            if found.coherence < CLEAR * known.clearest {
+                return false;
+            }
+            clearest = clearest.max(known.clearest);
         }
-        if let Some(known) = known.filter(|known| known.lag.abs_diff(lag) <= 1) {
+        let mut gains: [Option<f32>; BANDS] =
+            std::array::from_fn(|band| gain(far, near, end, found.lag, band));
+        if gains.iter().flatten().count() < MIN_BANDS {
+            return false;
+        }
+        if let Some(known) = known.as_ref().filter(|known| known.lag.abs_diff(found.lag) <= 1) {
             for (gain, known) in gains.iter_mut().zip(known.gain) {
                 *gain = Some(gain.map_or(known, |gain| known.powf(1.0 - LEARNING) * gain.powf(LEARNING)));
             }
         }
-        let known = gains.iter().flatten();
-        let mean = (known.clone().map(|gain| gain.ln()).sum::<f32>() / known.count() as f32).exp();
-        Some(Self {
-            lag,
+        let measured = gains.iter().flatten();
+        let mean = (measured.clone().map(|gain| gain.ln()).sum::<f32>() / measured.count() as f32).exp();
+        *known = Some(Self {
+            lag: found.lag,
+            clearest,
             gain: gains.map(|gain| gain.unwrap_or(mean)),
             reverberant: [0.0; BANDS],
             heard: 0.0,
             unexplained: 0.0,
             explained: false,
+            quiet: 0,
             next: 0,
-        })
+        });
+        true
     }
 
     /// The delay, in frames.
@@ -78,9 +93,13 @@ impl Path {
             }
             self.heard = SMOOTHING * self.heard + heard;
             self.unexplained = SMOOTHING * self.unexplained + unexplained;
-            // A frame of noise only is what the frame before it was: the detector still hears that one.
             if heard > 0.0 {
                 self.explained = self.unexplained < MAX_UNEXPLAINED * self.heard;
+                self.quiet = 0;
+            } else {
+                // The detector still hears the frames before the pause.
+                self.quiet += 1;
+                self.explained &= self.quiet < HANGOVER_FRAMES;
             }
             frame.explained = self.explained;
         }
@@ -113,6 +132,10 @@ const MIN_FRAMES: usize = 8;
 const MIN_BANDS: usize = 3;
 /// A second measurement moves the gain by a third, in decibels.
 const LEARNING: f32 = 0.3;
+/// With seven tenths of the best coherence it is still the echo alone, or nearly: 100 ms of a voice 12 dB louder make it less.
+const CLEAR: f32 = 0.7;
+/// Half of the best is forgotten in 14 s with an echo: a path may become worse.
+const FORGETTING: f32 = 0.995;
 /// 12 dB above its noise the far end is speech; 5 dB above, the near end is more than noise.
 const FAR_LOUD: f32 = 16.0;
 const NEAR_LOUD: f32 = 3.0;
@@ -121,8 +144,84 @@ const DECAY: f32 = 0.575;
 /// 6 dB: what reverberation adds to the median, and what noise adds to its mean.
 const MARGIN: f32 = 4.0;
 const NOISE_MARGIN: f32 = 4.0;
+/// How long a detector may still take for speech what was before a pause: 150 ms.
+const HANGOVER_FRAMES: u32 = 15;
 /// 50 ms.
 const SMOOTHING: f32 = 0.8;
 /// From this share of unexplained power on, somebody speaks. The more, the more double talk is lost; the less, the more echo
 /// gets through: ADR 0006.
 const MAX_UNEXPLAINED: f32 = 0.3;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::echo::spectrum::{BINS, Spectrum};
+
+    /// One end with so much power in all bands, frame by frame, over noise of 1.
+    fn end(powers: impl IntoIterator<Item = f32>) -> Recent {
+        let mut end = Recent::default();
+        for power in powers {
+            let spectrum =
+                Spectrum { cos: [0; BINS], sin: [0; BINS], power: [power; BANDS], noise: [1.0; BANDS] };
+            end.push(spectrum, true);
+        }
+        end
+    }
+
+    /// Judges the near end by the path that its first 100 frames show; the judgement of the others.
+    fn judge(far: impl IntoIterator<Item = f32>, near: impl IntoIterator<Item = f32>) -> Vec<bool> {
+        let (far, mut near) = (end(far), end(near));
+        let mut path = None;
+        assert!(Path::learn(&mut path, &far, &near, 100, CLEARLY), "all bands are loud");
+        let path = path.as_mut().expect("it was learnt");
+        let end = near.end();
+        path.judge(&far, &mut near, 0, end);
+        (100..end).map(|at| near.get(at).unwrap().explained).collect()
+    }
+
+    #[test]
+    fn what_the_far_end_explains() {
+        let speech = |frames| std::iter::repeat_n(1e4, frames);
+        let check = |name, far: &[f32], near: &[f32], expected: &[(usize, bool)]| {
+            let judged = judge(
+                speech(100).chain(far.iter().copied()),
+                speech(100).map(|p| p / 16.0).chain(near.iter().copied()),
+            );
+            for (frame, explained) in expected {
+                assert_eq!(judged[*frame], *explained, "{name}, frame {frame}");
+            }
+        };
+        check("as loud as learnt", &[1e4; 30], &[625.0; 30], &[(0, true), (29, true)]);
+        check("within the margin", &[1e4; 30], &[2_000.0; 30], &[(29, true)]);
+        check("much louder", &[1e4; 30], &[1e4; 30], &[(9, false), (29, false)]);
+        check("the far end is silent", &[1.0; 40], &[625.0; 40], &[(0, true), (25, false), (39, false)]);
+        // The detector is late: noise goes on as what was before it, for a while.
+        check("nothing but noise", &[1e4; 40], &[2.0; 40], &[(5, true), (39, false)]);
+    }
+
+    #[test]
+    fn too_little_is_no_path() {
+        let check = |far, near, name| {
+            assert!(!Path::learn(&mut None, &end(far), &end(near), 100, CLEARLY), "{name}");
+        };
+        check([2.0; 100], [1e4; 100], "a silent far end");
+        check([1e4; 100], [2.0; 100], "a silent near end");
+        assert!(!Path::learn(&mut None, &end([1e4; 9]), &end([1e4; 9]), 9, CLEARLY), "four frames");
+    }
+
+    /// A louder voice over the echo does not teach the guard that echoes are loud; a louder echo does.
+    #[test]
+    fn learns_from_a_clear_echo_only() {
+        let (far, quiet, loud) = (end([1e4; 100]), end([100.0; 100]), end([1e4; 100]));
+        let mut path = None;
+        assert!(Path::learn(&mut path, &far, &quiet, 100, CLEARLY));
+        assert!(!Path::learn(&mut path, &far, &loud, 100, Found { lag: 5, coherence: 0.5 }));
+        assert!(path.as_ref().is_some_and(|path| path.gain.iter().all(|gain| (gain - 0.01).abs() < 1e-4)));
+        for _ in 0..20 {
+            assert!(Path::learn(&mut path, &far, &loud, 100, CLEARLY));
+        }
+        assert!(path.as_ref().is_some_and(|path| path.gain.iter().all(|gain| (gain - 1.0).abs() < 0.01)));
+    }
+
+    const CLEARLY: Found = Found { lag: 5, coherence: 0.9 };
+}

@@ -142,23 +142,44 @@ mod tests {
         assert!(f32::from(spectrum.cos[bin]).hypot(f32::from(spectrum.sin[bin])) > 125.0);
     }
 
+    fn noise(frames: usize, level: f32) -> Vec<[f32; FRAME_SAMPLES]> {
+        let mut state = 7u32;
+        let mut next = || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            ((state >> 8) as f32 / (1 << 23) as f32 - 1.0) * level
+        };
+        (0..frames).map(|_| std::array::from_fn(|_| next())).collect()
+    }
+
+    /// Steady noise is hardly audible, a voice over it is.
     #[test]
-    fn nothing_audible_in_silence_steady_noise_or_nan() {
-        for level in [0.0, 0.1] {
+    fn what_is_audible() {
+        let check = |level: f32, voice: f32, expected: std::ops::Range<usize>| {
             let mut analyser = Analyser::new();
-            let mut state = 7u32;
-            let mut audible = Vec::new();
-            for n in 0..300 {
-                let frame: [f32; FRAME_SAMPLES] = std::array::from_fn(|_| {
-                    state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-                    if n == 5 { f32::NAN } else { ((state >> 8) as f32 / (1 << 23) as f32 - 1.0) * level }
-                });
+            (0..20).for_each(|_| drop(analyser.spectrum(&[0.0; FRAME_SAMPLES])));
+            let frames = noise(300, level);
+            let mut audible: Vec<_> = frames.iter().map(|frame| analyser.spectrum(frame).audible()).collect();
+            let loud = noise(20, voice);
+            audible.extend(loud.iter().map(|frame| analyser.spectrum(frame).audible()));
+            let mean = audible[310..].iter().sum::<usize>() / 10;
+            assert!(expected.contains(&mean), "{mean} of {BINS} bins at {level} and {voice}");
+        };
+        check(0.0, 0.0, 0..1);
+        check(0.0, 0.1, BINS / 2..BINS + 1);
+        check(0.001, 0.1, BINS / 2..BINS + 1);
+    }
+
+    #[test]
+    fn odd_samples_leave_the_estimates_sound() {
+        for odd in [f32::NAN, f32::INFINITY, 1e30] {
+            let mut analyser = Analyser::new();
+            for frame in
+                [[odd; FRAME_SAMPLES], [0.1; FRAME_SAMPLES], [odd; FRAME_SAMPLES], [0.0; FRAME_SAMPLES]]
+            {
                 let spectrum = analyser.spectrum(&frame);
-                assert!(spectrum.power.iter().chain(&spectrum.noise).all(|power| power.is_finite()));
-                audible.push(spectrum.audible());
+                let estimates = spectrum.power.iter().chain(&spectrum.noise);
+                assert!(estimates.into_iter().all(|power| power.is_finite() && *power > 0.0), "{odd}");
             }
-            let mean = audible[50..].iter().sum::<usize>() as f64 / 250.0;
-            assert!(mean < 12.0, "{mean} of {BINS} bins at level {level}");
         }
     }
 }

@@ -21,9 +21,9 @@ pub(crate) fn recordings(seconds: f32) -> Option<Vec<Voice>> {
         |folder| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..").join(folder),
     );
     let manifest = std::fs::read_to_string(folder.join("manifest.jsonl")).ok()?;
-    let entries = manifest.lines().map(|line| {
-        serde_json::from_str::<serde_json::Value>(line).expect("a line of the manifest is JSON")
-    });
+    let entries = manifest
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).expect("a line of the manifest is JSON"));
     let voices = entries
         .filter(|entry| {
             let one_voice = ["read", "spontaneous", "question", "command"]
