@@ -28,10 +28,14 @@ pub(super) fn matches(magic: &Magic) -> bool {
 pub(super) fn decode(magic: &Magic, source: Source<'_, Item>, emitter: &mut Emitter<'_>) -> Parsed {
     let mut frames = Frames { source, window: magic.to_vec(), synced: true };
     let mut decoder: Option<(u16, Box<dyn AudioDecoder>)> = None;
+    // Frames since the decoder was made: another one costs forty times as much as a frame.
+    let mut age = 0;
     // Noise at the start is where the stream was joined, not damage.
     let mut damaged = true;
     while let Some(header) = frames.next().map_err(|error| explain(NAME, &error.into()))? {
-        if decoder.as_ref().is_none_or(|(config, _)| *config != header.config) {
+        age += 1;
+        if decoder.as_ref().is_none_or(|(config, _)| *config != header.config && age > MIN_FRAMES) {
+            age = 0;
             let mut params = AudioCodecParameters::new();
             params.for_codec(CODEC_ID_AAC).with_extra_data(Box::new(header.config.to_be_bytes()));
             match symphonia_decoder(NAME, &params) {
@@ -145,8 +149,8 @@ impl Header {
         let header_bytes = if flags & 1 == 0 { HEADER_BYTES + 2 } else { HEADER_BYTES };
         let frame_bytes =
             usize::from(channels & 3) << 11 | usize::from(length) << 3 | usize::from(fullness >> 5);
-        // Rates end with index 12 (7,350 Hz).
-        (rate_index <= 12 && frame_bytes > header_bytes).then_some(Self {
+        // Index 12 is 7,350 Hz, which nobody uses for speech; behind it there are no rates.
+        (rate_index < 12 && frame_bytes > header_bytes).then_some(Self {
             config: object_type << 11 | rate_index << 7 | channel_config << 3,
             bytes: header_bytes,
             frame_bytes,
@@ -160,6 +164,9 @@ const HEADER_BYTES: usize = 7;
 
 /// 13 bits.
 const MAX_FRAME_BYTES: usize = 8191;
+
+/// Frames before the rate or the channels may change again.
+const MIN_FRAMES: u32 = 16;
 
 /// Of one packet of AAC-LC.
 const SAMPLES_PER_FRAME: u64 = 1024;

@@ -28,7 +28,7 @@ pub(super) fn decode(magic: &Magic, mut source: Source<'_, Item>, emitter: &mut 
     let header = read_header(magic, &mut source).map_err(|error| explain(NAME, &error))?;
     let mut reader = FlacReader::try_new(stream(header, source), FormatOptions::default())
         .map_err(|error| explain(NAME, &error))?;
-    decode_packets(NAME, &mut reader, true, emitter).map_err(|stop| stop.explain(NAME))
+    decode_packets(NAME, &mut reader, Some(0), &mut None, emitter).map_err(|stop| stop.explain(NAME))
 }
 
 /// Reads to the first packet, and gives the header without any metadata but the stream information (RFC 9639,

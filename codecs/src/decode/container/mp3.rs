@@ -22,5 +22,5 @@ pub(super) fn matches(magic: &Magic) -> bool {
 pub(super) fn decode(magic: &Magic, source: Source<'_, Item>, emitter: &mut Emitter<'_>) -> Parsed {
     let mut reader = MpaReader::try_new(stream(magic, source), FormatOptions::default())
         .map_err(|error| explain(NAME, &error))?;
-    decode_packets(NAME, &mut reader, false, emitter).map_err(|stop| stop.explain(NAME))
+    decode_packets(NAME, &mut reader, None, &mut None, emitter).map_err(|stop| stop.explain(NAME))
 }

@@ -51,7 +51,7 @@ pub(super) fn decode(magic: &Magic, mut source: Source<'_, Item>, emitter: &mut 
             file.read_all(&mut source)?;
             let stream = MediaSourceStream::new(Box::new(Cursor::new(&*file.bytes)), Default::default());
             let mut reader = open(stream).map_err(|error| explain(NAME, &error))?;
-            decode_packets(NAME, &mut *reader, false, emitter).map_err(|stop| stop.explain(NAME))
+            decode_packets(NAME, &mut *reader, None, &mut None, emitter).map_err(|stop| stop.explain(NAME))
         }
     }
 }
@@ -121,17 +121,21 @@ impl Spool {
     fn read_to(&mut self, source: &mut Source<'_, Item>, length: usize) -> std::result::Result<(), String> {
         while self.bytes.len() < length {
             let step = (length - self.bytes.len()).min(STEP_BYTES);
+            self.make_room(step)?;
             if !source.keep(&mut self.bytes, step) {
                 return Err(explain(NAME, &Error::IoError(std::io::ErrorKind::UnexpectedEof.into())));
             }
-            self.count()?;
         }
         Ok(())
     }
 
     /// Keeps the rest of the file.
     fn read_all(&mut self, source: &mut Source<'_, Item>) -> std::result::Result<(), String> {
-        while source.keep(&mut self.bytes, STEP_BYTES) {
+        loop {
+            self.make_room(STEP_BYTES)?;
+            if !source.keep(&mut self.bytes, STEP_BYTES) {
+                return Ok(());
+            }
             if self.bytes.len() > MAX_FILE_BYTES {
                 return Err(format!(
                     "This MP4 file has its index at the end and is longer than {} MiB. Send it as fragmented MP4, as \
@@ -139,13 +143,15 @@ impl Spool {
                     MAX_FILE_BYTES >> 20
                 ));
             }
-            self.count()?;
         }
-        self.count()
     }
 
-    fn count(&mut self) -> std::result::Result<(), String> {
-        let more = self.bytes.len() - self.counted;
+    /// Room for `step` more bytes, and not much more: a quarter, where a `Vec` would double.
+    fn make_room(&mut self, step: usize) -> std::result::Result<(), String> {
+        if self.bytes.capacity() - self.bytes.len() < step {
+            self.bytes.reserve_exact(step.max(self.bytes.len() / 4));
+        }
+        let more = self.bytes.capacity() - self.counted;
         self.counted += more;
         if KEPT_BYTES.fetch_add(more, Ordering::Relaxed) + more > MAX_KEPT_BYTES {
             return Err("The server is busy with other files whose index is at their end. Send this one later, or as \
@@ -162,30 +168,89 @@ impl Drop for Spool {
     }
 }
 
-/// An atom that may stand behind the index.
+/// An atom that may stand behind the index. A fragment's index is looked at together with the head of its
+/// samples: what it says of them must be true.
 fn look_at_atom(bytes: &[u8]) -> Element {
-    let Some(head) = bytes.first_chunk::<HEAD_BYTES>() else { return Element::Needs(HEAD_BYTES) };
-    let length = u32::from_be_bytes([head[0], head[1], head[2], head[3]]);
-    let most = match &head[4..] {
+    let Some((head, length)) = atom_head(bytes) else {
+        return Element::Needs(if bytes.len() < HEAD_BYTES { HEAD_BYTES } else { 2 * HEAD_BYTES });
+    };
+    let most = match &bytes[4..8] {
         b"mdat" => u64::MAX,
-        b"moof" | b"styp" | b"sidx" | b"ssix" | b"prft" | b"emsg" | b"free" | b"skip" | b"wide" | b"uuid"
-        | b"mfra" | b"meta" | b"udta" => MAX_HEADER_BYTES as u64,
+        b"moof" => return look_at_fragment(bytes, length),
+        b"styp" | b"sidx" | b"ssix" | b"prft" | b"emsg" | b"free" | b"skip" | b"wide" | b"uuid" | b"mfra"
+        | b"meta" | b"udta" => MAX_HEADER_BYTES as u64,
         _ => return Element::Unknown,
     };
-    let (head, length) = match (length, bytes.get(HEAD_BYTES..2 * HEAD_BYTES)) {
-        (0, _) => return Element::Is(most),
-        (1, None) => return Element::Needs(2 * HEAD_BYTES),
-        (1, Some(long)) => {
-            let length = long.iter().fold(0, |length, byte| length << 8 | u64::from(*byte));
-            (2 * HEAD_BYTES, length)
-        }
-        (length, _) => (HEAD_BYTES, u64::from(length)),
-    };
     match length.checked_sub(head as u64) {
-        Some(body) if body <= most && bytes[4..8] == *b"moof" => Element::Kept(body),
+        // To the end of the file.
+        _ if length == 0 => Element::Is(most),
         Some(body) if body <= most => Element::Is(body),
         _ => Element::Unknown,
     }
+}
+
+/// The length of an atom's head, and of all of it; 0 when it lasts to the end.
+fn atom_head(bytes: &[u8]) -> Option<(usize, u64)> {
+    let head = bytes.first_chunk::<HEAD_BYTES>()?;
+    let length = u32::from_be_bytes([head[0], head[1], head[2], head[3]]);
+    if length != 1 {
+        return Some((HEAD_BYTES, u64::from(length)));
+    }
+    let long = bytes[HEAD_BYTES..].first_chunk::<HEAD_BYTES>()?;
+    Some((2 * HEAD_BYTES, u64::from_be_bytes(*long)))
+}
+
+fn look_at_fragment(bytes: &[u8], length: u64) -> Element {
+    let Some(length) =
+        usize::try_from(length).ok().filter(|length| (16..=MAX_FRAGMENT_BYTES).contains(length))
+    else {
+        return Element::Unknown;
+    };
+    if bytes.len() < length + HEAD_BYTES {
+        return Element::Needs(length + HEAD_BYTES);
+    }
+    let (fragment, samples) = bytes.split_at(length);
+    let mut left = MAX_SAMPLES;
+    let size = samples_size(&fragment[HEAD_BYTES..], &mut left).filter(|_| samples[4..8] != *b"moof");
+    let Some(size) = size else { return Element::Unknown };
+    match look_at_atom(samples) {
+        Element::Needs(more) => Element::Needs(length + more),
+        Element::Is(body) if size <= body => Element::Kept { kept: length as u64 + SEGMENT_BYTES, body },
+        _ => Element::Unknown,
+    }
+}
+
+/// The size of the samples that the atoms of a fragment list (ISO/IEC 14496-12, section 8.8.8); `None` when they list
+/// more than `left`, or are malformed. symphonia goes through as many as they claim.
+fn samples_size(mut atoms: &[u8], left: &mut u64) -> Option<u64> {
+    let mut size = 0u64;
+    while !atoms.is_empty() {
+        let (head, length) = atom_head(atoms)?;
+        let length = usize::try_from(length).ok().filter(|length| *length >= head)?;
+        let body = atoms.get(head..length)?;
+        match &atoms[4..8] {
+            b"traf" => size = size.checked_add(samples_size(body, left)?)?,
+            b"trun" => {
+                let numbers: Vec<u32> =
+                    body.as_chunks().0.iter().map(|number| u32::from_be_bytes(*number)).collect();
+                let [flags, count, fields @ ..] = &numbers[..] else { return None };
+                *left = left.checked_sub(u64::from(*count))?;
+                let leading = [TRUN_DATA_OFFSET, TRUN_FIRST_FLAGS].iter().filter(|flag| flags & **flag != 0);
+                let fields = fields.get(leading.count()..)?;
+                let each = [TRUN_DURATION, TRUN_SIZE, TRUN_FLAGS, TRUN_TIME];
+                let each = each.iter().filter(|flag| flags & **flag != 0).count();
+                let fields = fields.get(..each.checked_mul(*count as usize)?)?;
+                if flags & TRUN_SIZE != 0 {
+                    let before = usize::from(flags & TRUN_DURATION != 0);
+                    let sizes = fields.iter().skip(before).step_by(each);
+                    size = size.checked_add(sizes.map(|size| u64::from(*size)).sum())?;
+                }
+            }
+            _ => {}
+        }
+        atoms = &atoms[length..];
+    }
+    Some(size)
 }
 
 /// The next fragment: the head of a `moof` atom of a sensible length.
@@ -200,6 +265,23 @@ fn find_fragment(bytes: &[u8]) -> Search {
 
 /// The length and the name of an atom; a long length follows in as many bytes.
 const HEAD_BYTES: usize = 8;
+
+// The flags of a track run.
+const TRUN_DATA_OFFSET: u32 = 0x1;
+const TRUN_FIRST_FLAGS: u32 = 0x4;
+const TRUN_DURATION: u32 = 0x100;
+const TRUN_SIZE: u32 = 0x200;
+const TRUN_FLAGS: u32 = 0x400;
+const TRUN_TIME: u32 = 0x800;
+
+/// The longest index of a fragment; one of a minute of audio and video has 100 KiB.
+const MAX_FRAGMENT_BYTES: usize = 512 * 1024;
+
+/// The samples of a fragment: half an hour of audio.
+const MAX_SAMPLES: u64 = 100_000;
+
+/// What symphonia keeps for a fragment beside its index, and what looking through it costs.
+const SEGMENT_BYTES: u64 = 1024;
 
 /// Bytes that all decoders of the process keep for files.
 static KEPT_BYTES: AtomicUsize = AtomicUsize::new(0);
@@ -225,8 +307,8 @@ mod tests {
         let check =
             |bytes: &[u8], expected: Element| assert_eq!(look_at_atom(bytes), expected, "{bytes:02x?}");
         check(b"", Element::Needs(8));
-        check(b"\0\0\x01\0moof", Element::Kept(0xf8));
         check(b"\0\0\x01\0styp", Element::Is(0xf8));
+        check(b"\0\0\x01\0moof", Element::Needs(0x108));
         check(b"\xff\0\0\0mdat", Element::Is(0xfeff_fff8));
         check(b"\0\0\0\0mdat", Element::Is(u64::MAX));
         check(b"\0\0\0\x01mdat", Element::Needs(16));
@@ -235,6 +317,33 @@ mod tests {
         check(b"\0\0\0\x07mdat", Element::Unknown);
         check(b"\x7f\0\0\0moof", Element::Unknown);
         check(b"\0\0\x01\0trak", Element::Unknown);
+    }
+
+    #[test]
+    fn a_fragment_must_fit_its_samples() {
+        let atom =
+            |kind: &[u8; 4], body: &[u8]| [&(body.len() as u32 + 8).to_be_bytes()[..], kind, body].concat();
+        let check = |flags: u32, fields: &[u32], samples: u32, expected: Option<u64>| {
+            let run: Vec<u8> = [&[flags], fields].concat().iter().flat_map(|n| n.to_be_bytes()).collect();
+            let fragment = atom(b"moof", &atom(b"traf", &atom(b"trun", &run)));
+            let head = [&(samples + 8).to_be_bytes()[..], b"mdat"].concat();
+            let expected = match expected {
+                Some(body) => Element::Kept { kept: fragment.len() as u64 + SEGMENT_BYTES, body },
+                None => Element::Unknown,
+            };
+            assert_eq!(look_at_atom(&[fragment, head].concat()), expected, "{flags:#x} {fields:?} {samples}");
+        };
+        check(TRUN_SIZE, &[2, 30, 40], 70, Some(70));
+        check(TRUN_DATA_OFFSET | TRUN_DURATION | TRUN_SIZE, &[2, 99, 1_024, 30, 1_024, 40], 70, Some(70));
+        check(TRUN_DURATION, &[2, 1_024, 1_024], 70, Some(70));
+        // Longer than the samples; fewer fields than samples; more samples than anyone has.
+        check(TRUN_SIZE, &[2, 30, 41], 70, None);
+        check(TRUN_SIZE, &[3, 30, 40], 70, None);
+        check(0, &[u32::MAX], 70, None);
+        check(TRUN_SIZE, &[], 70, None);
+        // Not followed by samples.
+        let fragment = atom(b"moof", &atom(b"mfhd", &[0; 8]));
+        assert_eq!(look_at_atom(&[&fragment[..], &fragment].concat()), Element::Unknown);
     }
 
     #[test]

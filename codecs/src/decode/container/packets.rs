@@ -46,42 +46,52 @@ impl Stop {
     }
 }
 
-/// Decodes the audio track of `reader`, packet by packet, to its end.
+/// Decodes the audio track of `reader`, packet by packet, to its end. `decoder` is the one to go on with, if
+/// the stream is an earlier one's rest; it stays there for the next.
 ///
-/// `contiguous`: each packet starts where the last one ended, counted in samples, so that a gap in the time
-/// stamps is audio that the demuxer dropped because it was damaged.
+/// `contiguous`: each packet, but for so many at the start, starts where the last one ended, counted in
+/// samples, so that a gap in the time stamps is audio that the demuxer dropped because it was damaged.
 pub(super) fn decode_packets(
     name: &str,
     reader: &mut dyn FormatReader,
-    contiguous: bool,
+    contiguous: Option<u32>,
+    decoder: &mut Option<TrackDecoder>,
     emitter: &mut Emitter<'_>,
 ) -> Result<(), Stop> {
-    let (mut track_id, mut decoder) = decoder_of(name, reader).map_err(Stop::Refused)?;
-    let mut expected = None;
+    let decoder = match decoder {
+        Some(decoder) => decoder,
+        none => none.insert(TrackDecoder::of(name, reader).map_err(Stop::Refused)?),
+    };
+    let (mut expected, mut started) = (None, 0);
     let (mut faults, mut read) = (0, 0);
     loop {
         let fault = match reader.next_packet() {
-            Ok(Some(packet)) if packet.track_id == track_id => {
-                if contiguous {
+            Ok(Some(packet)) if packet.track_id == decoder.track_id => {
+                if let Some(starting) = contiguous {
                     let start = packet.pts.get();
-                    if let Some(missing) =
-                        expected.map(|expected| start.saturating_sub(expected)).filter(|&missing| missing > 0)
+                    if let Some(missing) = expected
+                        .map(|expected| start.saturating_sub(expected))
+                        .filter(|&missing| missing > 0 && started > starting)
                     {
                         emitter.skipped(format!(
                             "A damaged {name} packet was skipped: {missing} samples are missing here."
                         ));
                     }
+                    started += 1;
                     expected = Some(start.saturating_add_unsigned(packet.dur.get()));
                 }
-                match decoder.decode(&packet, emitter) {
+                match decoder.packets.decode(&packet, emitter) {
                     Ok(()) => {
                         faults = 0;
                         continue;
                     }
-                    Err(error @ (Error::DecodeError(_) | Error::IoError(_))) => {
+                    // A feature that is not supported, in a stream that has been heard, is damage.
+                    Err(error @ Error::Unsupported(_)) if emitter.heard() == 0 => {
+                        return Err(Stop::Refused(explain(name, &error)));
+                    }
+                    Err(error) => {
                         format!("A damaged {name} packet was skipped ({error}): some audio is missing here.")
                     }
-                    Err(error) => return Err(Stop::Refused(explain(name, &error))),
                 }
             }
             Ok(Some(_)) => continue,
@@ -89,8 +99,8 @@ pub(super) fn decode_packets(
             Err(error) if is_end(&error) => return Ok(()),
             // Another stream follows, with another header: a chained Ogg file.
             Err(Error::ResetRequired) => {
-                (track_id, decoder) = decoder_of(name, reader).map_err(Stop::Refused)?;
-                expected = None;
+                *decoder = TrackDecoder::of(name, reader).map_err(Stop::Refused)?;
+                (expected, started) = (None, 0);
                 // The titles of each stream would be kept.
                 reader.metadata().skip_to_latest();
                 continue;
@@ -112,6 +122,12 @@ pub(super) fn decode_packets(
     }
 }
 
+/// The track that is heard, and its decoder.
+pub(super) struct TrackDecoder {
+    track_id: u32,
+    packets: PacketDecoder,
+}
+
 /// What decodes the packets of a track.
 enum PacketDecoder {
     Symphonia(Box<dyn AudioDecoder>),
@@ -119,41 +135,45 @@ enum PacketDecoder {
     Opus { packets: OpusPackets, pre_skip: usize },
 }
 
-/// The audio track of `reader` and a decoder for it, if it is usable.
-fn decoder_of(name: &str, reader: &dyn FormatReader) -> Result<(u32, PacketDecoder), String> {
-    let track = reader
-        .default_track(TrackType::Audio)
-        .ok_or_else(|| format!("This {name} stream holds no audio."))?;
-    let params = audio_params(name, reader)?;
-    let channels = params.channels.as_ref().map_or(0, |channels| channels.count());
-    let channels = u16::try_from(channels).unwrap_or(u16::MAX);
-    if params.codec == CODEC_ID_OPUS {
-        let head = params.extra_data.as_deref().and_then(OpusHead::parse).unwrap_or_default();
-        let mut packets = OpusPackets::new(channels)?;
-        packets.set_gain(head.gain);
-        let pre_skip = usize::from(head.pre_skip) * SAMPLE_RATE as usize / OPUS_TICKS_PER_SECOND;
-        return Ok((track.id, PacketDecoder::Opus { packets, pre_skip }));
+impl TrackDecoder {
+    /// The audio track of `reader` and a decoder for it, if it is usable.
+    fn of(name: &str, reader: &dyn FormatReader) -> Result<Self, String> {
+        let track = reader
+            .default_track(TrackType::Audio)
+            .ok_or_else(|| format!("This {name} stream holds no audio."))?;
+        let params = audio_params(name, reader)?;
+        let channels = params.channels.as_ref().map_or(0, |channels| channels.count());
+        let channels = u16::try_from(channels).unwrap_or(u16::MAX);
+        if params.codec == CODEC_ID_OPUS {
+            let head = params.extra_data.as_deref().and_then(OpusHead::parse).unwrap_or_default();
+            let mut packets = OpusPackets::new(channels)?;
+            packets.set_gain(head.gain);
+            let pre_skip = usize::from(head.pre_skip) * SAMPLE_RATE as usize / OPUS_TICKS_PER_SECOND;
+            return Ok(Self { track_id: track.id, packets: PacketDecoder::Opus { packets, pre_skip } });
+        }
+        if params.codec == CODEC_ID_VORBIS {
+            vorbis::check(params.extra_data.as_deref().unwrap_or_default())?;
+        }
+        // Before a decoder reserves room for them; where the container does not say, the decoder's own word counts.
+        check_layout(params.sample_rate.unwrap_or(SAMPLE_RATE), if channels == 0 { 1 } else { channels })?;
+        let decoder = match symphonia_decoder(name, params) {
+            Err(why) if params.codec == CODEC_ID_AAC => {
+                match params.extra_data.as_deref().and_then(lc_core) {
+                    Some(core) => symphonia_decoder(name, params.clone().with_extra_data(Box::new(core)))?,
+                    None => return Err(why),
+                }
+            }
+            decoder => decoder?,
+        };
+        let own = decoder.codec_params();
+        let own_channels = own.channels.as_ref().map_or(channels, |channels| channels.count() as u16);
+        check_layout(own.sample_rate.or(params.sample_rate).unwrap_or(0), own_channels)?;
+        let packets = match params.codec {
+            CODEC_ID_MP3 => PacketDecoder::Mp3 { decoder, kind: None },
+            _ => PacketDecoder::Symphonia(decoder),
+        };
+        Ok(Self { track_id: track.id, packets })
     }
-    if params.codec == CODEC_ID_VORBIS {
-        vorbis::check(params.extra_data.as_deref().unwrap_or_default())?;
-    }
-    // Before a decoder reserves room for them; where the container does not say, the decoder's own word counts.
-    check_layout(params.sample_rate.unwrap_or(SAMPLE_RATE), if channels == 0 { 1 } else { channels })?;
-    let decoder = match symphonia_decoder(name, params) {
-        Err(why) if params.codec == CODEC_ID_AAC => match params.extra_data.as_deref().and_then(lc_core) {
-            Some(core) => symphonia_decoder(name, params.clone().with_extra_data(Box::new(core)))?,
-            None => return Err(why),
-        },
-        decoder => decoder?,
-    };
-    let own = decoder.codec_params();
-    let own_channels = own.channels.as_ref().map_or(channels, |channels| channels.count() as u16);
-    check_layout(own.sample_rate.or(params.sample_rate).unwrap_or(0), own_channels)?;
-    let decoder = match params.codec {
-        CODEC_ID_MP3 => PacketDecoder::Mp3 { decoder, kind: None },
-        _ => PacketDecoder::Symphonia(decoder),
-    };
-    Ok((track.id, decoder))
 }
 
 /// symphonia's decoder for audio with `params`.

@@ -37,8 +37,10 @@ pub(super) enum Element {
     Needs(usize),
     /// These bytes are its head, and so many more are its own; what follows is looked at again.
     Is(u64),
-    /// As `Is`, and the demuxer keeps it: an index.
-    Kept(u64),
+    /// As `Is`, but the demuxer is given another head.
+    As(&'static [u8], u64),
+    /// As `Is`, and the demuxer keeps so many bytes for it: an index.
+    Kept { kept: u64, body: u64 },
     /// No element of this format begins so.
     Unknown,
 }
@@ -60,6 +62,7 @@ pub(super) fn decode_enterable(
     emitter: &mut Emitter<'_>,
 ) -> Parsed {
     let (mut heard, mut vain) = (0, 0);
+    let mut decoder = None;
     loop {
         let mut elements = Elements {
             input: Cursor::new(start).chain(&mut source),
@@ -71,7 +74,7 @@ pub(super) fn decode_enterable(
         };
         let mut reader =
             (format.open)(stream(header, &mut elements)).map_err(|error| explain(format.name, &error))?;
-        let error = match decode_packets(format.name, &mut *reader, false, emitter) {
+        let error = match decode_packets(format.name, &mut *reader, None, &mut decoder, emitter) {
             Ok(()) => return Ok(()),
             Err(Stop::Lost(error)) if !is_unanswered(&error) && vain < MAX_VAIN => error,
             Err(stop) => return Err(stop.explain(format.name)),
@@ -132,11 +135,17 @@ impl Elements<'_, '_> {
                     self.body = body;
                     return Ok(true);
                 }
-                Element::Kept(body) => {
-                    if self.kept > 0 && self.kept.saturating_add(body) > MAX_KEPT_BYTES {
+                Element::As(head, body) => {
+                    self.head.clear();
+                    self.head.extend_from_slice(head);
+                    self.body = body;
+                    return Ok(true);
+                }
+                Element::Kept { kept, body } => {
+                    if self.kept > 0 && self.kept.saturating_add(kept) > MAX_KEPT_BYTES {
                         return Err(io::Error::other(Full));
                     }
-                    self.kept += body;
+                    self.kept += kept;
                     self.body = body;
                     return Ok(true);
                 }
@@ -203,7 +212,7 @@ fn search(
 /// Bytes read before the next look.
 const READ_BYTES: u64 = 64;
 
-/// Indices that a demuxer may keep: of fragments of 100 ms about half an hour.
+/// What a demuxer may keep: the indices of a few thousand fragments.
 const MAX_KEPT_BYTES: u64 = 2 * 1024 * 1024;
 
 /// Demuxers that may be started in a row without any audio: each costs a buffer of 64 KiB.

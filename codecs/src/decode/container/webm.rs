@@ -110,7 +110,8 @@ fn read_vint(input: &mut impl Read, bytes: &mut Vec<u8>) -> Result<usize, Error>
     Ok(length)
 }
 
-/// An element of the segment or of a cluster. Clusters are entered, because a live one has no size.
+/// An element of the segment or of a cluster. Clusters are entered: a live one has no size, and the size of
+/// another, were it wrong, would hide what follows from symphonia.
 fn look_at_element(bytes: &[u8]) -> Element {
     let Some(first) = bytes.first() else { return Element::Needs(1) };
     let id_bytes = first.leading_zeros() as usize + 1;
@@ -127,7 +128,7 @@ fn look_at_element(bytes: &[u8]) -> Element {
         return Element::Needs(head);
     }
     let most = match &bytes[..id_bytes] {
-        CLUSTER => return Element::Is(0),
+        CLUSTER => return Element::As(CLUSTER_HEAD, 0),
         SIMPLE_BLOCK | BLOCK_GROUP => MAX_BLOCK_BYTES,
         TIMESTAMP | POSITION | PREVIOUS_SIZE | CHECKSUM => 8,
         VOID | CUES | TAGS | SEEK_HEAD | INFO | TRACKS | ATTACHMENTS | CHAPTERS | SILENT_TRACKS => {
@@ -203,6 +204,9 @@ const MAX_OTHER_BYTES: u64 = 16 * 1024 * 1024;
 
 const UNKNOWN_SIZE: [u8; 8] = [0x01, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff];
 
+/// A cluster of unknown size.
+const CLUSTER_HEAD: &[u8] = &[0x1f, 0x43, 0xb6, 0x75, 0x01, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff];
+
 /// A cluster of unknown size at time 0, for blocks whose own cluster is lost: nobody asks for the time.
 const BLOCK_PREFIX: [u8; 15] =
     [0x1f, 0x43, 0xb6, 0x75, 0x01, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xe7, 0x81, 0x00];
@@ -221,7 +225,8 @@ mod tests {
         check(&[0xa3, 0x41], Element::Needs(3));
         check(&[0xa3, 0x41, 0x02], Element::Is(0x102));
         check(&[0xe7, 0x81], Element::Is(1));
-        check(&[0x1f, 0x43, 0xb6, 0x75, 0xff], Element::Is(0));
+        check(&[0x1f, 0x43, 0xb6, 0x75, 0xff], Element::As(CLUSTER_HEAD, 0));
+        check(&[0x1f, 0x43, 0xb6, 0x75, 0x41, 0x00], Element::As(CLUSTER_HEAD, 0));
         // Of unknown size, too long, of more than eight bytes, of no name, of the name of a header's element.
         check(&[0xa3, 0xff], Element::Unknown);
         check(&[0xa3, 0x10, 0x20, 0, 0], Element::Unknown);
