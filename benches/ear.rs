@@ -7,6 +7,7 @@ use std::{hint::black_box, time::Instant};
 
 use codecs::{Codec, FRAME_SAMPLES, Framer, Resampler, SampleIndex, StreamFormat};
 use engine::{
+    echo,
     endpointer::{Endpointer, EndpointerConfig},
     listener::Listener,
 };
@@ -59,6 +60,10 @@ fn main() {
         classify(&mut WebRtcVad::new(WebRtcMode::VeryAggressive), &at_16k)
     });
     table.row("classify, earshot", chunks, || classify(&mut EarshotVad::new(), &at_16k));
+    table.row("echo guard, both ends, an echo", chunks, || {
+        guard(&at_16k, |at| 0.25 * at_16k[at.saturating_sub(1_600)])
+    });
+    table.row("echo guard, both ends, silence", chunks, || guard(&vec![0.0; at_16k.len()], |_| 0.0));
     table.row("endpoint", chunks, || {
         let mut endpointer = Endpointer::new(EndpointerConfig::default());
         for frame in 0..at_16k.len() / FRAME_SAMPLES {
@@ -88,6 +93,16 @@ fn listen(rate: u32, pcm: &[u8]) {
         listener.push(chunk, &mut events).expect("PCM is always heard");
     }
     black_box(events);
+}
+
+/// Both ends of an echo guard, with the candidate's sample at each place.
+fn guard(interviewer: &[f32], candidate: impl Fn(usize) -> f32) {
+    let (mut far_end, mut near_end) = echo::pair();
+    let candidate: Vec<f32> = (0..interviewer.len()).map(candidate).collect();
+    for (far, near) in interviewer.chunks_exact(FRAME_SAMPLES).zip(candidate.chunks_exact(FRAME_SAMPLES)) {
+        far_end.hear(far);
+        black_box(near_end.hear(near, 1.0));
+    }
 }
 
 fn classify(detector: &mut dyn VoiceActivityDetector, samples: &[f32]) {

@@ -149,7 +149,7 @@ impl Guard {
         for at in self.compared.max(self.near.oldest())..both {
             // Spectra overlap by two thirds: every second one tells as much.
             if at % 2 == 0 && self.coherence.push(&self.far, &self.near, at) {
-                learnt |= self.coherence.frames() % LEARNING_FRAMES == 0;
+                learnt |= self.coherence.frames().is_multiple_of(LEARNING_FRAMES);
             }
         }
         self.compared = both;

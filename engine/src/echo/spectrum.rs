@@ -127,7 +127,9 @@ mod tests {
         let mut analyser = Analyser::new();
         let tone: Vec<f32> = (0..16_000).map(|n| 0.3 * (TAU * hertz * n as f32 / 16_000.0).sin()).collect();
         let silence = [0.0; FRAME_SAMPLES];
-        (0..10).for_each(|_| drop(analyser.spectrum(&silence)));
+        for _ in 0..10 {
+            analyser.spectrum(&silence);
+        }
         let spectra: Vec<_> = tone.chunks(FRAME_SAMPLES).map(|frame| analyser.spectrum(frame)).collect();
         let spectrum = &spectra[10];
         let loudest = (0..BANDS).max_by(|a, b| spectrum.power[*a].total_cmp(&spectrum.power[*b])).unwrap();
@@ -156,7 +158,9 @@ mod tests {
     fn what_is_audible() {
         let check = |level: f32, voice: f32, expected: std::ops::Range<usize>| {
             let mut analyser = Analyser::new();
-            (0..20).for_each(|_| drop(analyser.spectrum(&[0.0; FRAME_SAMPLES])));
+            for _ in 0..20 {
+                analyser.spectrum(&[0.0; FRAME_SAMPLES]);
+            }
             let frames = noise(300, level);
             let mut audible: Vec<_> = frames.iter().map(|frame| analyser.spectrum(frame).audible()).collect();
             let loud = noise(20, voice);
