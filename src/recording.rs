@@ -36,7 +36,8 @@ impl Recording {
         let mut spec = None;
         let mut changed = false;
         let notices = codecs::decode_whole(AUTO, file, &mut |pcm| {
-            changed |= *spec.get_or_insert((pcm.sample_rate, pcm.channels)) != (pcm.sample_rate, pcm.channels);
+            changed |=
+                *spec.get_or_insert((pcm.sample_rate, pcm.channels)) != (pcm.sample_rate, pcm.channels);
             let samples = pcm.interleaved.iter().map(|sample| (sample * 32_768.0) as i16);
             bytes.extend(samples.flat_map(i16::to_le_bytes));
         })?;
@@ -46,7 +47,8 @@ impl Recording {
             }
         }
         if changed {
-            let why = "The file changes its sample rate or channels in the middle: stream it with --original.";
+            let why =
+                "The file changes its sample rate or channels in the middle: stream it with --original.";
             return Err(DecodeError::Undecodable(why.to_owned()));
         }
         let (sample_rate, channels) = spec.unwrap_or((16_000, 1));

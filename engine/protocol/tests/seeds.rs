@@ -4,6 +4,7 @@
 
 #![allow(clippy::unwrap_used)] // A test may panic.
 
+#[allow(unreachable_pub, reason = "the targets use them")]
 #[path = "../fuzz/src/lib.rs"]
 mod targets;
 

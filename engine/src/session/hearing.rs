@@ -158,7 +158,14 @@ impl Hearing {
                 let detectors = (0..ears).map(|_| (engine.vad)()).collect();
                 let listener = Listener::new(format, detectors, config.turns)
                     .map_err(|error| ClientError::new(CloseCode::Undecodable, error.to_string()))?;
-                Ok(Stream { listener, first_channel: index, next_seq: 0, acknowledged: 0, finished: false, draining: false })
+                Ok(Stream {
+                    listener,
+                    first_channel: index,
+                    next_seq: 0,
+                    acknowledged: 0,
+                    finished: false,
+                    draining: false,
+                })
             })
             .collect::<Result<_, ClientError>>()?;
         let channel = |(index, role): (usize, &Role)| Channel {

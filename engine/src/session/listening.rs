@@ -72,7 +72,8 @@ impl Session {
         if seq > expected {
             let concealed = stream.listener.lose(seq - expected);
             let range = format!("audio chunks {expected} to {} of channel {index} never came", seq - 1);
-            let meaning = if concealed { "the gap is filled as well as can be" } else { "their words are lost" };
+            let meaning =
+                if concealed { "the gap is filled as well as can be" } else { "their words are lost" };
             self.warn("audio_gap", format!("{range}; {meaning}"));
         }
         let mut events = Vec::new();
