@@ -38,7 +38,8 @@ fn main() {
             input.decode(&mut |pcm| {
                 let resampler = resampler
                     .get_or_insert_with(|| Resampler::new(pcm.sample_rate).expect("the rate is supported"));
-                (mono.clear(), out.clear());
+                mono.clear();
+                out.clear();
                 codecs::downmix(pcm.interleaved, pcm.channels, &mut mono);
                 resampler.process(&mono, &mut out);
                 black_box(&out);
