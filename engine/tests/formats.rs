@@ -3,6 +3,7 @@
 //! Not here: what exactly comes out of a decoder (crate `codecs`), or real recognition.
 
 #[path = "support/harness.rs"]
+#[allow(dead_code, reason = "the harness serves conversations in real time too")]
 mod harness;
 
 use std::path::Path;
