@@ -50,7 +50,7 @@ pub(crate) fn exact(bits: u32, channels: u16) -> Vec<f32> {
         match bits {
             8 => (sample >> 8) as f32 / 128.0,
             16 => sample as f32 / 32_768.0,
-            24 => (sample << 8 | (n as i32 * 37 + c as i32) % 256) as f32 / 8_388_608.0,
+            24 => ((sample << 8) | ((n as i32 * 37 + c as i32) % 256)) as f32 / 8_388_608.0,
             _ => panic!("no fixture has {bits} bits"),
         }
     };
