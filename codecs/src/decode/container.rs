@@ -32,6 +32,8 @@ use super::{
 /// which 64 KiB are symphonia's read buffer and 12 KiB the parser's stack, and what one packet needs.
 pub(super) struct ContainerDecoder {
     state: State,
+    /// No more bytes come.
+    finishing: bool,
 }
 
 enum State {
@@ -74,7 +76,7 @@ impl ContainerDecoder {
             parse(codec, source, &mut Emitter::new(output))
         });
         match parser {
-            Ok(parser) => Ok(Self { state: State::Running(parser) }),
+            Ok(parser) => Ok(Self { state: State::Running(parser), finishing: false }),
             Err(error) => Err(DecodeError::Undecodable(format!(
                 "The server has no memory for one more decoder ({error}). Try again later."
             ))),
@@ -102,6 +104,7 @@ impl ContainerDecoder {
 impl Decoder for ContainerDecoder {
     fn decode(&mut self, bytes: &[u8], sink: &mut dyn FnMut(Pcm<'_>)) -> Result<(), DecodeError> {
         let parser = match &mut self.state {
+            State::Running(_) if self.finishing => return Ok(()),
             State::Running(parser) => parser,
             State::Ended => return Ok(()),
             State::Failed(why) => return Err(DecodeError::Undecodable(why.clone())),
@@ -116,6 +119,7 @@ impl Decoder for ContainerDecoder {
     }
 
     fn finish(&mut self, sink: &mut dyn FnMut(Pcm<'_>)) -> Result<Finish, DecodeError> {
+        self.finishing = true;
         let parser = match &mut self.state {
             State::Running(parser) => parser,
             State::Ended => return Ok(Finish::Done),
@@ -296,5 +300,6 @@ mod tests {
         assert_send::<symphonia::core::packet::Packet>();
         assert_send::<Error>();
         assert_send::<Item>();
+        assert_send::<packets::TrackDecoder>();
     }
 }

@@ -70,9 +70,8 @@ impl<T: Send + 'static, R: Send + 'static> PushReader<T, R> {
     ) -> io::Result<Self> {
         let stack = DefaultStack::new(STACK_BYTES)?;
         let coroutine = Coroutine::with_stack(stack, move |yielder, first| {
-            let port = Port { yielder, unanswered: Cell::new(0) };
-            let mut source =
-                Source { port: &port, chunk: Vec::new(), read: 0, ended: false, skippable: SKIPPED_BYTES };
+            let port = Port { yielder, unanswered: Cell::new(0), ended: Cell::new(false) };
+            let mut source = Source { port: &port, chunk: Vec::new(), read: 0, skippable: SKIPPED_BYTES };
             source.accept(first);
             // Caught here, so that a panic of the parser never unwinds into the caller. The forced unwinding
             // of a drop ends here too, which is one of the two ends it may have.
@@ -130,12 +129,15 @@ impl<T: Send + 'static, R: Send + 'static> PushReader<T, R> {
 // SAFETY: a coroutine may move between threads when all that lies on its stack is `Send` (corosensei's
 // documentation of `Coroutine`).
 // * What lies there: `parse` (`Send` by bound), what it keeps (its contract; for symphonia `MediaSource`,
-//   `FormatReader` and `AudioDecoder` are `Send` by their traits), and `Port`, `Source` and `Output` of this
+//   `FormatReader` and `AudioDecoder` are `Send` by their traits, `opusic_c::Decoder` by its own word: libopus
+//   keeps its state on the heap and shares none), and `Port`, `Source` and `Output` of this
 //   file: buffers, counters and references to the coroutine's own stack.
 // * It is resumed and dropped through `&mut self` or by value only, so by one thread at a time.
 // * No frame holds the address of a thread-local across a suspension, which happens only inside
 //   `Source::refill` and `Output::remark`: neither this file, nor corosensei 0.3, nor symphonia
-//   0.6 has a thread-local of its own (searched in their sources; corosensei's are in its tests). The
+//   0.6, nor opusic-c 1.6 with its libopus has a thread-local of its own (searched in their sources;
+//   corosensei's are in its tests). No frame of C is on the stack then: libopus returns before anything is
+//   emitted. The
 //   allocator's, the logger's and the panic counter belong to calls that return without suspending: nothing
 //   reads while a panic is under way.
 #[allow(unsafe_code)]
@@ -146,6 +148,8 @@ struct Port<'y, T> {
     yielder: &'y Yielder<Resume<T>, Suspend<T>>,
     /// Bytes read since something was last emitted.
     unanswered: Cell<usize>,
+    /// No more bytes come.
+    ended: Cell<bool>,
 }
 
 /// The reading end, inside the parser: the pushed stream as a blocking `Read`.
@@ -153,7 +157,6 @@ pub(super) struct Source<'y, T> {
     port: &'y Port<'y, T>,
     chunk: Vec<u8>,
     read: usize,
-    ended: bool,
     /// What is left of [`SKIPPED_BYTES`].
     skippable: u64,
 }
@@ -206,7 +209,7 @@ impl<T> Source<'_, T> {
     /// Waits until there are unread bytes; `false` at the end of the stream.
     fn refill(&mut self) -> bool {
         while self.read == self.chunk.len() {
-            if self.ended {
+            if self.port.ended.get() {
                 return false;
             }
             self.read = 0;
@@ -220,7 +223,7 @@ impl<T> Source<'_, T> {
     fn accept(&mut self, resumed: Resume<T>) {
         match resumed {
             Resume::Bytes(chunk) => self.chunk = chunk,
-            Resume::End => self.ended = true,
+            Resume::End => self.port.ended.set(true),
             Resume::Seen(_) => unreachable!("nothing was emitted"),
         }
     }
@@ -262,6 +265,11 @@ impl<T> Output<'_, T> {
     pub(super) fn emit(&mut self, item: T) -> T {
         self.port.unanswered.set(0);
         self.remark(item)
+    }
+
+    /// Whether the stream has ended, and its end was met.
+    pub(super) fn ended(&self) -> bool {
+        self.port.ended.get()
     }
 
     /// Bytes read since something was emitted.

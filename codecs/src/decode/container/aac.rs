@@ -26,13 +26,16 @@ pub(super) fn matches(magic: &Magic) -> bool {
 /// Decodes to the end of the stream; what is no frame is skipped. A frame comes out when it is whole; after damage
 /// it waits for the header of the next, which tells it from noise.
 pub(super) fn decode(magic: &Magic, source: Source<'_, Item>, emitter: &mut Emitter<'_>) -> Parsed {
-    let mut frames = Frames { source, window: magic.to_vec(), synced: true };
+    let mut frames = Frames { source, window: magic.to_vec(), last: 0, config: None };
     let mut decoder: Option<(u16, Box<dyn AudioDecoder>)> = None;
     // Frames since the decoder was made: another one costs forty times as much as a frame.
     let mut age = 0;
     // Noise at the start is where the stream was joined, not damage.
     let mut damaged = true;
-    while let Some(header) = frames.next().map_err(|error| explain(NAME, &error.into()))? {
+    while let Some((header, noise)) = frames.next().map_err(|error| explain(NAME, &error.into()))? {
+        if noise {
+            note(&mut damaged, "no frame begins where one should", emitter);
+        }
         age += 1;
         if decoder.as_ref().is_none_or(|(config, _)| *config != header.config && age > MIN_FRAMES) {
             age = 0;
@@ -51,15 +54,12 @@ pub(super) fn decode(magic: &Magic, source: Source<'_, Item>, emitter: &mut Emit
                 Ok(audio) => {
                     damaged = false;
                     emitter.audio(&audio);
-                    frames.consume(header.frame_bytes);
-                    continue;
                 }
                 Err(error) => note(&mut damaged, &error.to_string(), emitter),
             },
             None if header.blocks > 1 => note(&mut damaged, "several packets in one frame", emitter),
             None => note(&mut damaged, "another profile", emitter),
         }
-        frames.consume(header.frame_bytes);
     }
     Ok(())
 }
@@ -76,36 +76,44 @@ struct Frames<'y> {
     source: Source<'y, Item>,
     /// What was read and not consumed; after `next` it begins with a whole frame.
     window: Vec<u8>,
-    /// The last frame ended where this one should begin.
-    synced: bool,
+    /// Length of the last frame, which still is at the start of the window: its own word for it may be wrong.
+    last: usize,
+    /// That of the last frame.
+    config: Option<u16>,
 }
 
 impl Frames<'_> {
-    /// Brings the next whole frame to the start of the window; `None` at the end of the stream.
-    fn next(&mut self) -> io::Result<Option<Header>> {
-        let mut noise = 0;
-        while self.fill(noise + HEADER_BYTES)? {
-            if let Some(header) = Header::parse(&self.window[noise..]) {
-                let end = noise + header.frame_bytes;
-                let mut trusted = self.synced && noise == 0;
-                if !trusted {
-                    // At the end of the stream there is no next header to ask.
-                    trusted = !self.fill(end + HEADER_BYTES)? || Header::parse(&self.window[end..]).is_some();
-                }
-                if trusted {
+    /// Brings the next whole frame to the start of the window, and says whether anything else stood before it;
+    /// `None` at the end of the stream.
+    ///
+    /// A frame right behind the last and like it is taken at its word; any other must be followed by one like
+    /// itself, which tells it from noise.
+    fn next(&mut self) -> io::Result<Option<(Header, bool)>> {
+        let mut at = self.last;
+        let mut noise = false;
+        while self.fill(at + HEADER_BYTES)? {
+            if let Some(header) = Header::parse(&self.window[at..]) {
+                let end = at + header.frame_bytes;
+                let expected = !noise && self.config.is_none_or(|config| config == header.config);
+                let followed =
+                    |next: &[u8]| Header::parse(next).is_some_and(|next| next.config == header.config);
+                // At the end of the stream nothing follows.
+                if expected || !self.fill(end + HEADER_BYTES)? || followed(&self.window[end..]) {
                     if !self.fill(end)? {
                         return Ok(None);
                     }
-                    self.consume(noise);
-                    self.synced = true;
-                    return Ok(Some(header));
+                    self.window.drain(..at);
+                    (self.last, self.config) = (header.frame_bytes, Some(header.config));
+                    return Ok(Some((header, noise)));
                 }
             }
-            self.synced = false;
-            noise += 1;
-            if noise >= MAX_FRAME_BYTES {
-                self.consume(noise);
-                noise = 0;
+            // From inside the last frame on, in case it claimed too much.
+            at = if noise { at + 1 } else { self.last.min(1) };
+            at += usize::from(!noise && self.last == 0);
+            noise = true;
+            if at >= 2 * MAX_FRAME_BYTES {
+                self.window.drain(..at);
+                (at, self.last) = (0, 0);
             }
         }
         Ok(None)
@@ -118,10 +126,6 @@ impl Frames<'_> {
             self.source.by_ref().take(missing as u64).read_to_end(&mut self.window)?;
         }
         Ok(self.window.len() >= length)
-    }
-
-    fn consume(&mut self, bytes: usize) {
-        self.window.drain(..bytes);
     }
 }
 

@@ -49,6 +49,9 @@ pub(super) fn decode(magic: &Magic, mut source: Source<'_, Item>, emitter: &mut 
                     .to_owned(),
             );
             file.read_all(&mut source)?;
+            for atom in Atoms(&file.bytes).flatten().filter(|(kind, _)| kind == b"moov") {
+                check_index(atom.1)?;
+            }
             let stream = MediaSourceStream::new(Box::new(Cursor::new(&*file.bytes)), Default::default());
             let mut reader = open(stream).map_err(|error| explain(NAME, &error))?;
             decode_packets(NAME, &mut *reader, None, &mut None, emitter).map_err(|stop| stop.explain(NAME))
@@ -90,6 +93,7 @@ fn read_header(file: &mut Spool, source: &mut Source<'_, Item>) -> std::result::
             file.read_to(source, at + head)?;
             length = u64::from_be_bytes(*file.array(at + 8));
         }
+        let at_of_body = at + head;
         let end = usize::try_from(length).ok().and_then(|length| at.checked_add(length));
         at = end.filter(|end| *end >= at + head && *end <= MAX_HEADER_BYTES).ok_or_else(|| {
             format!(
@@ -99,6 +103,9 @@ fn read_header(file: &mut Spool, source: &mut Source<'_, Item>) -> std::result::
             )
         })?;
         file.read_to(source, at)?;
+        if kind == *b"moov" {
+            check_index(&file.bytes[at_of_body..at])?;
+        }
     }
 }
 
@@ -210,9 +217,9 @@ fn look_at_fragment(bytes: &[u8], length: u64) -> Element {
         return Element::Needs(length + HEAD_BYTES);
     }
     let (fragment, samples) = bytes.split_at(length);
-    let mut left = MAX_SAMPLES;
-    let size = samples_size(&fragment[HEAD_BYTES..], &mut left).filter(|_| samples[4..8] != *b"moof");
-    let Some(size) = size else { return Element::Unknown };
+    let Some(size) = samples_size(fragment).filter(|_| samples[4..8] != *b"moof") else {
+        return Element::Unknown;
+    };
     match look_at_atom(samples) {
         Element::Needs(more) => Element::Needs(length + more),
         Element::Is(body) if size <= body => Element::Kept { kept: length as u64 + SEGMENT_BYTES, body },
@@ -220,37 +227,121 @@ fn look_at_fragment(bytes: &[u8], length: u64) -> Element {
     }
 }
 
-/// The size of the samples that the atoms of a fragment list (ISO/IEC 14496-12, section 8.8.8); `None` when they list
-/// more than `left`, or are malformed. symphonia goes through as many as they claim.
-fn samples_size(mut atoms: &[u8], left: &mut u64) -> Option<u64> {
-    let mut size = 0u64;
-    while !atoms.is_empty() {
-        let (head, length) = atom_head(atoms)?;
-        let length = usize::try_from(length).ok().filter(|length| *length >= head)?;
-        let body = atoms.get(head..length)?;
-        match &atoms[4..8] {
-            b"traf" => size = size.checked_add(samples_size(body, left)?)?,
-            b"trun" => {
-                let numbers: Vec<u32> =
-                    body.as_chunks().0.iter().map(|number| u32::from_be_bytes(*number)).collect();
-                let [flags, count, fields @ ..] = &numbers[..] else { return None };
-                *left = left.checked_sub(u64::from(*count))?;
-                let leading = [TRUN_DATA_OFFSET, TRUN_FIRST_FLAGS].iter().filter(|flag| flags & **flag != 0);
-                let fields = fields.get(leading.count()..)?;
-                let each = [TRUN_DURATION, TRUN_SIZE, TRUN_FLAGS, TRUN_TIME];
-                let each = each.iter().filter(|flag| flags & **flag != 0).count();
-                let fields = fields.get(..each.checked_mul(*count as usize)?)?;
-                if flags & TRUN_SIZE != 0 {
-                    let before = usize::from(flags & TRUN_DURATION != 0);
-                    let sizes = fields.iter().skip(before).step_by(each);
-                    size = size.checked_add(sizes.map(|size| u64::from(*size)).sum())?;
-                }
+/// The size of the samples that a fragment's index lists (ISO/IEC 14496-12, section 8.8); `None` when it is
+/// malformed, or lists what symphonia would work on for long: it goes through as many samples as are claimed.
+fn samples_size(fragment: &[u8]) -> Option<u64> {
+    let (mut size, mut count) = (0u64, 0u64);
+    for track in Atoms(&fragment[HEAD_BYTES..]) {
+        let (kind, track) = track?;
+        // Where the samples lie counts from here, unless the track says otherwise.
+        let mut relative = true;
+        for atom in Atoms(if kind == *b"traf" { track } else { &[] }) {
+            let (kind, body) = atom?;
+            let numbers: Vec<u32> =
+                body.as_chunks().0.iter().map(|number| u32::from_be_bytes(*number)).collect();
+            if kind == *b"tfhd" {
+                relative = numbers.first()? & TFHD_BASE_OFFSET == 0;
             }
-            _ => {}
+            if kind == *b"trun" {
+                let run = Run::parse(&numbers)?;
+                let inside = run.offset.is_none_or(|offset| offset as usize >= fragment.len());
+                if relative && !inside {
+                    return None;
+                }
+                size = size.checked_add(run.size)?;
+                count += u64::from(run.count);
+            }
         }
-        atoms = &atoms[length..];
     }
-    Some(size)
+    (count <= MAX_SAMPLES).then_some(size)
+}
+
+/// A run of samples.
+struct Run {
+    count: u32,
+    /// Where it lies, from the start of the fragment.
+    offset: Option<u32>,
+    /// Of its samples, where they have sizes of their own.
+    size: u64,
+}
+
+impl Run {
+    fn parse(numbers: &[u32]) -> Option<Self> {
+        let [flags, count, fields @ ..] = numbers else { return None };
+        let has = |flag: u32| flags & flag != 0;
+        let offset = fields.first().copied().filter(|_| has(TRUN_DATA_OFFSET));
+        let fields = fields.get(usize::from(has(TRUN_DATA_OFFSET)) + usize::from(has(TRUN_FIRST_FLAGS))..)?;
+        let each =
+            [TRUN_DURATION, TRUN_SIZE, TRUN_FLAGS, TRUN_TIME].into_iter().filter(|flag| has(*flag)).count();
+        let fields = fields.get(..each.checked_mul(*count as usize)?)?;
+        let sizes = fields.iter().skip(usize::from(has(TRUN_DURATION))).step_by(each.max(1));
+        let size = if has(TRUN_SIZE) { sizes.map(|size| u64::from(*size)).sum() } else { 0 };
+        Some(Self { count: *count, offset, size })
+    }
+}
+
+/// Whether symphonia can look up the samples of a movie's index (`moov`) in good time: it goes through all entries
+/// for each packet. The error is for the end user.
+fn check_index(movie: &[u8]) -> std::result::Result<(), String> {
+    let damaged =
+        || "The index of this MP4 stream is damaged. Send it again from its first byte on.".to_owned();
+    let mut level = vec![movie];
+    for kind in [b"trak", b"mdia", b"minf", b"stbl"] {
+        let mut below = Vec::new();
+        for atom in level.iter().flat_map(|atoms| Atoms(atoms)) {
+            let (found, body) = atom.ok_or_else(damaged)?;
+            if found == *kind {
+                below.push(body);
+            }
+            if below.len() > MAX_TRACKS {
+                return Err(damaged());
+            }
+        }
+        level = below;
+    }
+    let mut entries = 0;
+    for atom in level.iter().flat_map(|atoms| Atoms(atoms)) {
+        let (kind, body) = atom.ok_or_else(damaged)?;
+        let bytes = match &kind {
+            b"stts" => 8,
+            b"stsc" => 12,
+            _ => continue,
+        };
+        let table = body.get(8..).ok_or_else(damaged)?;
+        // How many samples a run has: first or second in an entry.
+        let count = if bytes == 8 { 0 } else { 4 };
+        if table.chunks_exact(bytes).any(|entry| entry[count..count + 4] == [0; 4]) {
+            return Err(damaged());
+        }
+        entries += table.len() / bytes;
+    }
+    if entries > MAX_INDEX_ENTRIES {
+        return Err(format!(
+            "The index of this MP4 stream has {entries} entries (a video whose frames are of many lengths?), which takes \
+             too long to follow. Send the audio alone."
+        ));
+    }
+    Ok(())
+}
+
+/// The atoms that lie side by side: their names and bodies; `None`, as the last, where one is malformed.
+struct Atoms<'a>(&'a [u8]);
+
+impl<'a> Iterator for Atoms<'a> {
+    type Item = Option<([u8; 4], &'a [u8])>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let bytes = std::mem::take(&mut self.0);
+        if bytes.is_empty() {
+            return None;
+        }
+        Some(atom_head(bytes).and_then(|(head, length)| {
+            let length = usize::try_from(length).ok().filter(|length| *length >= head)?;
+            let body = bytes.get(head..length)?;
+            self.0 = &bytes[length..];
+            Some((*bytes[4..].first_chunk()?, body))
+        }))
+    }
 }
 
 /// The next fragment: the head of a `moof` atom of a sensible length.
@@ -266,6 +357,9 @@ fn find_fragment(bytes: &[u8]) -> Search {
 /// The length and the name of an atom; a long length follows in as many bytes.
 const HEAD_BYTES: usize = 8;
 
+/// A flag of a track fragment's header.
+const TFHD_BASE_OFFSET: u32 = 0x1;
+
 // The flags of a track run.
 const TRUN_DATA_OFFSET: u32 = 0x1;
 const TRUN_FIRST_FLAGS: u32 = 0x4;
@@ -277,8 +371,14 @@ const TRUN_TIME: u32 = 0x800;
 /// The longest index of a fragment; one of a minute of audio and video has 100 KiB.
 const MAX_FRAGMENT_BYTES: usize = 512 * 1024;
 
-/// The samples of a fragment: half an hour of audio.
-const MAX_SAMPLES: u64 = 100_000;
+/// The samples of a fragment: three minutes of audio.
+const MAX_SAMPLES: u64 = 10_000;
+
+/// A film has its pictures, its sound in some languages, and subtitles.
+const MAX_TRACKS: usize = 64;
+
+/// The entries of an index: audio has a handful, a video whose frames are of many lengths one a frame.
+const MAX_INDEX_ENTRIES: usize = 20_000;
 
 /// What symphonia keeps for a fragment beside its index, and what looking through it costs.
 const SEGMENT_BYTES: u64 = 1024;
@@ -335,12 +435,20 @@ mod tests {
         };
         check(TRUN_SIZE, &[2, 30, 40], 70, Some(70));
         check(TRUN_DATA_OFFSET | TRUN_DURATION | TRUN_SIZE, &[2, 99, 1_024, 30, 1_024, 40], 70, Some(70));
+        // The samples lie before their index.
+        check(TRUN_DATA_OFFSET | TRUN_SIZE, &[2, 9, 30, 40], 70, None);
         check(TRUN_DURATION, &[2, 1_024, 1_024], 70, Some(70));
         // Longer than the samples; fewer fields than samples; more samples than anyone has.
         check(TRUN_SIZE, &[2, 30, 41], 70, None);
         check(TRUN_SIZE, &[3, 30, 40], 70, None);
         check(0, &[u32::MAX], 70, None);
         check(TRUN_SIZE, &[], 70, None);
+        // Nested as deep as it can be, which is no deeper than two.
+        let deep = (0..7_000).fold(Vec::new(), |inner, _| atom(b"traf", &inner));
+        let fragment = atom(b"moof", &deep);
+        let kept = fragment.len() as u64 + SEGMENT_BYTES;
+        let bytes = [&fragment[..], b"\0\0\0\x08mdat"].concat();
+        assert_eq!(look_at_atom(&bytes), Element::Kept { kept, body: 0 });
         // Not followed by samples.
         let fragment = atom(b"moof", &atom(b"mfhd", &[0; 8]));
         assert_eq!(look_at_atom(&[&fragment[..], &fragment].concat()), Element::Unknown);

@@ -63,7 +63,7 @@ pub(super) fn decode_packets(
         none => none.insert(TrackDecoder::of(name, reader).map_err(Stop::Refused)?),
     };
     let (mut expected, mut started) = (None, 0);
-    let (mut faults, mut read) = (0, 0);
+    let (mut faults, mut read, mut unsupported) = (0, 0, 0);
     loop {
         let fault = match reader.next_packet() {
             Ok(Some(packet)) if packet.track_id == decoder.track_id => {
@@ -85,18 +85,21 @@ pub(super) fn decode_packets(
                         faults = 0;
                         continue;
                     }
-                    // A feature that is not supported, in a stream that has been heard, is damage.
-                    Err(error @ Error::Unsupported(_)) if emitter.heard() == 0 => {
+                    // A feature that is not supported may be damage, unless nothing else comes.
+                    Err(error @ Error::Unsupported(_))
+                        if emitter.heard() == 0 && unsupported >= MAX_UNSUPPORTED =>
+                    {
                         return Err(Stop::Refused(explain(name, &error)));
                     }
                     Err(error) => {
+                        unsupported += u32::from(matches!(error, Error::Unsupported(_)));
                         format!("A damaged {name} packet was skipped ({error}): some audio is missing here.")
                     }
                 }
             }
             Ok(Some(_)) => continue,
             Ok(None) => return Ok(()),
-            Err(error) if is_end(&error) => return Ok(()),
+            Err(error) if is_end(&error) && emitter.ended() => return Ok(()),
             // Another stream follows, with another header: a chained Ogg file.
             Err(Error::ResetRequired) => {
                 *decoder = TrackDecoder::of(name, reader).map_err(Stop::Refused)?;
@@ -105,8 +108,9 @@ pub(super) fn decode_packets(
                 reader.metadata().skip_to_latest();
                 continue;
             }
-            Err(Error::DecodeError(what)) => {
-                format!("Damaged {name} data was skipped ({what}): some audio is missing here.")
+            // An end inside a packet, while the stream goes on, is damage too.
+            Err(error) if matches!(error, Error::DecodeError(_)) || is_end(&error) => {
+                format!("Damaged {name} data was skipped ({error}): some audio is missing here.")
             }
             Err(error) => return Err(Stop::Lost(error)),
         };
@@ -279,6 +283,11 @@ impl<'y> Emitter<'y> {
         Self { output, spare: Audio::default(), heard: 0 }
     }
 
+    /// Whether the stream has come to its end.
+    fn ended(&self) -> bool {
+        self.output.ended()
+    }
+
     /// Bytes read since the last audio.
     fn unanswered(&self) -> usize {
         self.output.unanswered()
@@ -357,6 +366,9 @@ pub(super) fn explain(name: &str, error: &Error) -> String {
         error => format!("This {name} stream is damaged ({error}). Send it again from its first byte on."),
     }
 }
+
+/// Packets of features that are not supported, before any audio, after which the stream is refused for them.
+const MAX_UNSUPPORTED: u32 = 8;
 
 /// Faults in a row, with nothing read between, after which a stream counts as undecodable: a demuxer that
 /// fails without reading on, or an index that lists empty packets for ever, ends here. One that reads on ends

@@ -41,6 +41,8 @@ pub(super) enum Element {
     As(&'static [u8], u64),
     /// As `Is`, and the demuxer keeps so many bytes for it: an index.
     Kept { kept: u64, body: u64 },
+    /// As `Is`, but no demuxer needs it.
+    Skip(u64),
     /// No element of this format begins so.
     Unknown,
 }
@@ -61,8 +63,9 @@ pub(super) fn decode_enterable(
     mut source: Source<'_, Item>,
     emitter: &mut Emitter<'_>,
 ) -> Parsed {
-    let (mut heard, mut vain) = (0, 0);
+    let (mut heard, mut vain, mut told) = (0, 0, false);
     let mut decoder = None;
+    let mut opened = false;
     loop {
         let mut elements = Elements {
             input: Cursor::new(start).chain(&mut source),
@@ -71,33 +74,42 @@ pub(super) fn decode_enterable(
             given: 0,
             body: 0,
             kept: 0,
+            lost: false,
         };
-        let mut reader =
-            (format.open)(stream(header, &mut elements)).map_err(|error| explain(format.name, &error))?;
-        let error = match decode_packets(format.name, &mut *reader, None, &mut decoder, emitter) {
-            Ok(()) => return Ok(()),
-            Err(Stop::Lost(error)) if !is_unanswered(&error) && vain < MAX_VAIN => error,
-            Err(stop) => return Err(stop.explain(format.name)),
+        let mut window = Vec::new();
+        let error = match (format.open)(stream(header, &mut elements)) {
+            Ok(mut reader) => {
+                opened = true;
+                let error = match decode_packets(format.name, &mut *reader, None, &mut decoder, emitter) {
+                    Ok(()) => return Ok(()),
+                    Err(Stop::Lost(error)) if !is_unanswered(&error) && vain < MAX_VAIN => error,
+                    Err(stop) => return Err(stop.explain(format.name)),
+                };
+                let mut unread = reader.into_inner();
+                window.resize(unread.unread_buffer_len(), 0);
+                unread.read_exact(&mut window).map_err(|error| explain(format.name, &error.into()))?;
+                error
+            }
+            // The header was good before: what stands behind it is not.
+            Err(error) if opened && !is_unanswered(&error) && vain < MAX_VAIN => error,
+            Err(error) => return Err(explain(format.name, &error)),
         };
-        let renewed = is_full(&error);
-        vain = if emitter.heard() == heard { vain + 1 } else { 0 };
-        heard = emitter.heard();
-        if vain == 0 && !renewed {
+        elements.take_unread(&mut window);
+        if is_full(&error) {
+            start = window;
+            continue;
+        }
+        if emitter.heard() != heard {
+            (heard, vain, told) = (emitter.heard(), 0, false);
+        }
+        vain += 1;
+        if !std::mem::replace(&mut told, true) {
             emitter.skipped(format!(
                 "Damaged {} data was skipped ({error}): some audio is missing here.",
                 format.name
             ));
         }
-        let mut unread = reader.into_inner();
-        let mut window = vec![0; unread.unread_buffer_len()];
-        unread.read_exact(&mut window).map_err(|error| explain(format.name, &error.into()))?;
-        drop(unread);
-        elements.take_unread(&mut window);
-        if renewed {
-            start = window;
-            continue;
-        }
-        match search(format.find, window, &mut source) {
+        match search(format, window, &mut source) {
             Ok(Some(found)) => start = found,
             Ok(None) => return Ok(()),
             Err(error) => return Err(explain(format.name, &error.into())),
@@ -116,6 +128,8 @@ struct Elements<'a, 'y> {
     body: u64,
     /// Bytes that the demuxer keeps.
     kept: u64,
+    /// No element begins here: nothing more is given.
+    lost: bool,
 }
 
 impl Elements<'_, '_> {
@@ -143,13 +157,24 @@ impl Elements<'_, '_> {
                 }
                 Element::Kept { kept, body } => {
                     if self.kept > 0 && self.kept.saturating_add(kept) > MAX_KEPT_BYTES {
+                        self.lost = true;
                         return Err(io::Error::other(Full));
                     }
                     self.kept += kept;
                     self.body = body;
                     return Ok(true);
                 }
-                Element::Unknown => return Err(io::Error::other("no packet begins where one should")),
+                Element::Skip(size) => {
+                    let (start, source) = self.input.get_mut();
+                    let here = size.min(start.get_ref().len() as u64 - start.position());
+                    start.set_position(start.position() + here);
+                    source.skip(size - here)?;
+                    self.head.clear();
+                }
+                Element::Unknown => {
+                    self.lost = true;
+                    return Err(io::Error::other(NoElement));
+                }
             }
         }
     }
@@ -164,6 +189,9 @@ impl Elements<'_, '_> {
 
 impl Read for Elements<'_, '_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.lost {
+            return Err(io::Error::other(NoElement));
+        }
         if self.given == self.head.len() && self.body == 0 && !self.read_head()? {
             return Ok(0);
         }
@@ -180,6 +208,11 @@ impl Read for Elements<'_, '_> {
     }
 }
 
+/// See [`Element::Unknown`].
+#[derive(Debug, thiserror::Error)]
+#[error("no packet begins where one should")]
+struct NoElement;
+
 /// The demuxer keeps enough: another one goes on.
 #[derive(Debug, thiserror::Error)]
 #[error("the demuxer keeps enough")]
@@ -191,26 +224,32 @@ fn is_full(error: &Error) -> bool {
 
 /// The bytes from the next place where a demuxer can start; `None` when the stream ends first.
 fn search(
-    find: fn(&[u8]) -> Search,
+    format: &Enterable,
     mut window: Vec<u8>,
     source: &mut Source<'_, Item>,
 ) -> io::Result<Option<Vec<u8>>> {
     loop {
-        match find(&window) {
-            Search::Found { at, prefix } => return Ok(Some([prefix, &window[at..]].concat())),
-            Search::NotBefore(place) => {
-                window.drain(..place);
-                let more = source.by_ref().take(READ_BYTES).read_to_end(&mut window)?;
-                if more == 0 {
-                    return Ok(None);
-                }
+        let mut from = 0;
+        let place = loop {
+            match (format.find)(&window[from..]) {
+                Search::NotBefore(place) => break from + place,
+                Search::Found { at, prefix } => match (format.look)(&window[from + at..]) {
+                    // It only looked like one.
+                    Element::Unknown => from += at + 1,
+                    Element::Needs(_) => break from + at,
+                    _ => return Ok(Some([prefix, &window[from + at..]].concat())),
+                },
             }
+        };
+        window.drain(..place);
+        if source.by_ref().take(READ_BYTES).read_to_end(&mut window)? == 0 {
+            return Ok(None);
         }
     }
 }
 
 /// Bytes read before the next look.
-const READ_BYTES: u64 = 64;
+const READ_BYTES: u64 = 256;
 
 /// What a demuxer may keep: the indices of a few thousand fragments.
 const MAX_KEPT_BYTES: u64 = 2 * 1024 * 1024;

@@ -127,19 +127,22 @@ fn look_at_element(bytes: &[u8]) -> Element {
     if bytes.len() < head {
         return Element::Needs(head);
     }
-    let most = match &bytes[..id_bytes] {
-        CLUSTER => return Element::As(CLUSTER_HEAD, 0),
-        SIMPLE_BLOCK | BLOCK_GROUP => MAX_BLOCK_BYTES,
-        TIMESTAMP | POSITION | PREVIOUS_SIZE | CHECKSUM => 8,
-        VOID | CUES | TAGS | SEEK_HEAD | INFO | TRACKS | ATTACHMENTS | CHAPTERS | SILENT_TRACKS => {
-            MAX_OTHER_BYTES
-        }
-        _ => return Element::Unknown,
-    };
     let largest = (1 << (7 * size_bytes)) - 1;
     let size = bytes[id_bytes..head].iter().fold(0, |size, byte| size << 8 | u64::from(*byte)) & largest;
     // All ones: of unknown size.
-    if size <= most && size != largest { Element::Is(size) } else { Element::Unknown }
+    let is = |most, element: fn(u64) -> Element| {
+        if size <= most && size != largest { element(size) } else { Element::Unknown }
+    };
+    match &bytes[..id_bytes] {
+        CLUSTER => Element::As(CLUSTER_HEAD, 0),
+        SIMPLE_BLOCK | BLOCK_GROUP => is(MAX_BLOCK_BYTES, Element::Is),
+        TIMESTAMP | POSITION | PREVIOUS_SIZE | CHECKSUM => is(8, Element::Is),
+        VOID => is(MAX_VOID_BYTES, Element::Skip),
+        CUES | TAGS | SEEK_HEAD | INFO | TRACKS | ATTACHMENTS | CHAPTERS => {
+            is(MAX_OTHER_BYTES, Element::Skip)
+        }
+        _ => Element::Unknown,
+    }
 }
 
 /// The next cluster, or the next simple block behind which something stands that may follow one.
@@ -190,14 +193,16 @@ const CLUSTER: &[u8] = &[0x1f, 0x43, 0xb6, 0x75];
 const TIMESTAMP: &[u8] = &[0xe7];
 const POSITION: &[u8] = &[0xa7];
 const PREVIOUS_SIZE: &[u8] = &[0xab];
-const SILENT_TRACKS: &[u8] = &[0x58, 0x54];
 const SIMPLE_BLOCK: &[u8] = &[0xa3];
 const BLOCK_GROUP: &[u8] = &[0xa0];
 const VOID: &[u8] = &[0xec];
 const CHECKSUM: &[u8] = &[0xbf];
 
 /// A key frame of a video beside the audio; audio needs a hundredth.
-const MAX_BLOCK_BYTES: u64 = 1024 * 1024;
+const MAX_BLOCK_BYTES: u64 = 256 * 1024;
+
+/// Room left for later. Its name is but one byte, which noise has too.
+const MAX_VOID_BYTES: u64 = 64 * 1024;
 
 /// An index, titles, pictures.
 const MAX_OTHER_BYTES: u64 = 16 * 1024 * 1024;
