@@ -5,7 +5,7 @@
 #![allow(clippy::unwrap_used)] // A test may panic.
 
 #[allow(unreachable_pub, reason = "the targets use them")]
-#[path = "../fuzz/src/lib.rs"]
+#[path = "../fuzz/src/targets.rs"]
 mod targets;
 
 use std::{fs, path::Path};

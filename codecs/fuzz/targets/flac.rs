@@ -1,7 +1,7 @@
-//! libFuzzer on `codecs_fuzz::container` with `Codec::Flac`. Not here: what it checks.
+//! libFuzzer on `codecs_fuzz::targets::container` with `Codec::Flac`. Not here: what it checks.
 
 #![no_main]
 
 use codecs::Codec;
 
-libfuzzer_sys::fuzz_target!(init: codecs_fuzz::guard::pass_caught_panics(), |data: &[u8]| codecs_fuzz::container(Codec::Flac, data));
+libfuzzer_sys::fuzz_target!(init: codecs_fuzz::guard::pass_caught_panics(), |data: &[u8]| codecs_fuzz::targets::container(Codec::Flac, data));

@@ -1,5 +1,5 @@
-//! libFuzzer on `codecs_fuzz::opus_packets`. Not here: what it checks.
+//! libFuzzer on `codecs_fuzz::targets::opus_packets`. Not here: what it checks.
 
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(init: codecs_fuzz::guard::pass_caught_panics(), |data: &[u8]| codecs_fuzz::opus_packets(data));
+libfuzzer_sys::fuzz_target!(init: codecs_fuzz::guard::pass_caught_panics(), |data: &[u8]| codecs_fuzz::targets::opus_packets(data));
