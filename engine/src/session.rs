@@ -239,9 +239,13 @@ impl Session {
         if matches!(ending, Ending::Gone | Ending::Fatal(..)) {
             self.cancel_all_answers(protocol::CancelReason::Shutdown);
         }
+        let goes_on = matches!(ending, Ending::Client | Ending::Shutdown);
         self.ending = Some(ending);
         if first {
             self.finish_hearing();
+        }
+        if !goes_on {
+            self.stop_draining();
         }
     }
 
@@ -256,6 +260,7 @@ impl Session {
 
     /// The time for finishing is over: what is still open is lost, and the client told.
     pub(crate) fn cut_drain(&mut self) {
+        self.stop_draining();
         let lost = self.drop_pending_texts();
         if lost > 0 {
             self.warn(

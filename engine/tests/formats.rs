@@ -9,7 +9,7 @@ mod harness;
 use std::path::Path;
 
 use harness::*;
-use protocol::{CloseCode, Codec, FrameHeader, Framing, ServerMessage};
+use protocol::{ClientMessage, CloseCode, Codec, FrameHeader, Framing, MarkerId, ServerMessage};
 
 const QUESTION: &str = "How would you test this?";
 
@@ -188,6 +188,36 @@ async fn a_file_with_its_index_at_the_end_is_heard_once_it_is_whole() {
     assert_eq!(ended.finals().len(), 12, "{:?}", ended.story());
     assert_eq!(times(&ended)[22..], [38_500, 40_520]);
     assert_eq!(ended.code, Some(CloseCode::Done));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_kept_file_is_no_way_around_the_length_of_a_session() {
+    let turn = [speech(2_000), silence(1_500)].concat();
+    let audio: Vec<u8> = turn.iter().copied().cycle().take(turn.len() * 20).collect();
+    let mut setup = Setup::hearing(QUESTION);
+    setup.limits.max_session = std::time::Duration::from_secs(15);
+    let conversation = setup.connect();
+    conversation.send(start_with(|start| start.audio.codec = Codec::Mp4)).await;
+    for piece in mp4_index_last(&audio).chunks(60_000) {
+        conversation.sender.audio(piece.to_vec()).await.expect("the session is open");
+    }
+    let ended = conversation.finish().await;
+    assert_eq!(warnings(&ended), ["audio_not_live", "audio_cut"]);
+    assert_eq!(ended.code, Some(CloseCode::Limit), "{:?}", ended.story());
+    // In steps of ten seconds: what was heard when the limit was met is written down.
+    assert_eq!(ended.finals().len(), 6, "{:?}", ended.story());
+    assert!(ended.story().iter().filter(|line| line.contains("speech_ended")).count() == 6);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_marker_waits_until_a_kept_file_is_written_down() {
+    let conversation = Setup::hearing(QUESTION).connect();
+    conversation.send(start_with(|start| start.audio.codec = Codec::Auto)).await;
+    conversation.sender.audio(fixture("m4a-aac-index-last.m4a")).await.expect("the session is open");
+    conversation.send(ClientMessage::Marker { id: MarkerId::Number(7) }).await;
+    let story = conversation.finish().await.story();
+    let at = |part: &str| story.iter().position(|line| line.contains(part));
+    assert!(at("final 1").is_some() && at("final 1") < at("marker"), "{story:?}");
 }
 
 /// 16 kHz PCM in an MP4 file whose index comes last (ISO/IEC 14496-12), in samples of 10 ms.

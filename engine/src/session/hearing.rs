@@ -59,6 +59,8 @@ pub(super) struct Stream {
     pub(super) finished: bool,
     /// There is kept audio to hear, though no more comes: a file that could not be heard live.
     pub(super) draining: bool,
+    /// What comes is a file that cannot be heard before it is whole.
+    pub(super) kept: bool,
 }
 
 /// One logical channel: somebody's voice.
@@ -165,6 +167,7 @@ impl Hearing {
                     acknowledged: 0,
                     finished: false,
                     draining: false,
+                    kept: false,
                 })
             })
             .collect::<Result<_, ClientError>>()?;
@@ -283,6 +286,17 @@ impl Hearing {
         }
         self.markers.push_back(Marker { id, needs });
         Ok(())
+    }
+
+    /// The file that `stream` kept has been heard: markers sent meanwhile wait for its texts.
+    pub(super) fn release_markers(&mut self, stream: usize) {
+        for (index, channel) in
+            self.channels.iter().enumerate().filter(|(_, channel)| channel.stream == stream)
+        {
+            for marker in &mut self.markers {
+                marker.needs[index] = marker.needs[index].max(channel.ended);
+            }
+        }
     }
 
     /// How far `index` is written down: interim text counts unless a turn before it still waits for its final.

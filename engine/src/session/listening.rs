@@ -78,17 +78,30 @@ impl Session {
         }
         let mut events = Vec::new();
         let stream = &mut self.hearing.streams[usize::from(index)];
-        // The last chunk may be empty: it says only that it is the last.
-        let heard = if bytes.is_empty() { Ok(()) } else { stream.listener.push(bytes, &mut events) };
+        let heard = match bytes {
+            // Says only that it is the last.
+            [] if last => Ok(()),
+            // A packet that the sender had nothing for: its time passes all the same.
+            [] => {
+                stream.listener.lose(1);
+                Ok(())
+            }
+            bytes => stream.listener.push(bytes, &mut events),
+        };
         self.on_turn_events(usize::from(index), events);
-        self.on_listened(heard);
+        self.on_listened(usize::from(index), heard);
         if last {
             self.finish_stream(usize::from(index));
         }
+        self.check_length();
+        Ok(())
+    }
+
+    /// A session is as long as its audio, however fast that comes.
+    fn check_length(&mut self) {
         if self.hearing.heard().as_ms() >= self.engine.limits.max_session.as_millis() as u64 {
             self.end(Ending::Limit);
         }
-        Ok(())
     }
 
     /// No more audio comes: ends every open turn.
@@ -113,8 +126,31 @@ impl Session {
         stream.finished = true;
         let heard = stream.listener.finish(&mut events);
         stream.draining = matches!(heard, Ok(Finish::More) | Err(ListenError::Skipped(_)));
+        let released =
+            std::mem::replace(&mut stream.kept, stream.kept && stream.draining) && !stream.draining;
         self.on_turn_events(index, events);
-        self.on_listened(heard.map(|_| ()));
+        if released {
+            self.hearing.release_markers(index);
+        }
+        self.on_listened(index, heard.map(|_| ()));
+        self.check_length();
+        self.answer_markers();
+    }
+
+    /// Gives up audio that is kept and not heard, and tells the client; what was heard of it is written down.
+    pub(super) fn stop_draining(&mut self) {
+        for index in 0..self.hearing.streams.len() {
+            let mut events = Vec::new();
+            let stream = &mut self.hearing.streams[index];
+            stream.kept = false;
+            if std::mem::take(&mut stream.draining) {
+                stream.listener.finalize(None, &mut events);
+                let heard_ms = stream.listener.heard().as_ms();
+                self.on_turn_events(index, events);
+                let message = format!("the file was heard for {heard_ms} ms only; the rest of it is lost");
+                self.warn("audio_cut", message);
+            }
+        }
     }
 
     pub(super) fn finalize(&mut self, channel: Option<u8>) -> Result<(), ClientError> {
@@ -137,13 +173,16 @@ impl Session {
         Ok(())
     }
 
-    fn on_listened(&mut self, heard: Result<(), ListenError>) {
+    fn on_listened(&mut self, stream: usize, heard: Result<(), ListenError>) {
         match heard {
             Ok(()) => {}
             Err(ListenError::Skipped(why)) => {
                 self.warn("audio_skipped", format!("a damaged piece of audio was skipped: {why}"));
             }
-            Err(ListenError::NotLive(why)) => self.warn("audio_not_live", why),
+            Err(ListenError::NotLive(why)) => {
+                self.hearing.streams[stream].kept = true;
+                self.warn("audio_not_live", why);
+            }
             Err(ListenError::Deaf(why)) => self.end(Ending::Fatal(CloseCode::Undecodable, why)),
         }
     }
@@ -353,6 +392,10 @@ impl Session {
 
     /// Echoes the markers whose audio is all written down.
     pub(super) fn answer_markers(&mut self) {
+        // Of a file that is kept nothing is written down yet.
+        if self.hearing.streams.iter().any(|stream| stream.kept) {
+            return;
+        }
         while let Some(marker) = self.hearing.markers.front() {
             let mut needs = marker.needs.iter().enumerate();
             let settled = needs.all(|(index, need)| self.hearing.settled(index) >= *need);
@@ -365,9 +408,8 @@ impl Session {
         }
     }
 
-    /// Gives up the texts still being computed, and audio that is kept and not heard; the number of texts.
+    /// Gives up the texts still being computed; their number.
     pub(super) fn drop_pending_texts(&mut self) -> usize {
-        self.hearing.streams.iter_mut().for_each(|stream| stream.draining = false);
         let lost = std::mem::take(&mut self.hearing.pending);
         self.hearing.finals.clear();
         self.totals.audio_dropped_ms += lost.iter().map(|(_, said_ms)| said_ms).sum::<u64>();
