@@ -157,7 +157,8 @@ impl Guard {
             && let Some(found) = self.coherence.found()
             && Path::learn(&mut self.path, &self.far, &self.near, both, found)
         {
-            self.judged = self.near.oldest();
+            // What may be judged again: the far end of that time must still be known.
+            self.judged = self.near.oldest().max(self.far.oldest() + found.lag);
         }
         if let Some(path) = &mut self.path {
             let known = self.near.end().min(self.far.end() + path.lag());

@@ -178,6 +178,38 @@ fn the_audio_of_a_turn_is_silent_where_only_the_echo_was() {
     assert!(before < 0.02 * during && after < 0.02 * during, "{before} {during} {after}");
 }
 
+/// A turn longer than what the guard remembers of it is judged as a whole.
+#[test]
+fn a_long_echo_is_one() {
+    let voices = voices();
+    let mut far = Vec::new();
+    for n in 0..6 {
+        let voice = &couple(&voices, n).0.samples;
+        let at = far.len();
+        add(&mut far, voice, at);
+    }
+    far.resize(far.len() + 16_000, 0.0);
+    let near = echo_of(&far, Echo { delay_ms: 300, level_db: -6.0, room: Room::Dry }, 1);
+    let (mut interviewer, mut candidate) = (mono(), mono());
+    let (far_end, near_end) = echo::pair();
+    interviewer.guard(0, echo::End::Far(far_end));
+    candidate.guard(0, echo::End::Near(near_end));
+    let (mut events, mut others) = (Vec::new(), Vec::new());
+    // So far behind that no frame is known for an echo when it comes.
+    for (n, near) in near.chunks(320).enumerate() {
+        candidate.push(&bytes(near), &mut events).expect("PCM");
+        if let Some(n) = n.checked_sub(40) {
+            interviewer.push(&bytes(&far[n * 320..(n + 1) * 320]), &mut others).expect("PCM");
+        }
+    }
+    finish(&mut candidate, &mut events);
+    let ends = |kind: fn(&TurnEventKind) -> bool| events.iter().filter(|event| kind(&event.kind)).count();
+    let kept = ends(|kind| matches!(kind, TurnEventKind::Ended(_)));
+    let echoed = ends(|kind| matches!(kind, TurnEventKind::Echoed(_)));
+    println!("{echoed} echoes, {kept} turns kept");
+    assert!(echoed > 0 && kept == 0, "{echoed} echoes, {kept} turns kept");
+}
+
 #[test]
 fn the_delay_is_found() {
     let voices = voices();

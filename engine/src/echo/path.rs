@@ -74,9 +74,12 @@ impl Path {
         self.lag
     }
 
-    /// Judges the near frames in `from..to`.
+    /// Judges the near frames in `from..to`. Where it does not go on from the last call, the first frames keep their judgement:
+    /// what reverberates in them is not known.
     pub(super) fn judge(&mut self, far: &Recent, near: &mut Recent, from: u64, to: u64) {
+        let mut certain = from;
         if from != self.next {
+            certain += if from == 0 { 0 } else { SETTLING_FRAMES };
             self.reverberant = [0.0; BANDS];
             (self.heard, self.unexplained, self.explained) = (0.0, 0.0, false);
         }
@@ -101,7 +104,9 @@ impl Path {
                 self.quiet += 1;
                 self.explained &= self.quiet < HANGOVER_FRAMES;
             }
-            frame.explained = self.explained;
+            if at >= certain {
+                frame.explained = self.explained;
+            }
         }
         self.next = to.max(from);
     }
@@ -146,6 +151,8 @@ const MARGIN: f32 = 4.0;
 const NOISE_MARGIN: f32 = 4.0;
 /// How long a detector may still take for speech what was before a pause: 150 ms.
 const HANGOVER_FRAMES: u32 = 15;
+/// 24 dB of the reverberation.
+const SETTLING_FRAMES: u64 = 10;
 /// 50 ms.
 const SMOOTHING: f32 = 0.8;
 /// From this share of unexplained power on, somebody speaks. The more, the more double talk is lost; the less, the more echo
