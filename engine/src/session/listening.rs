@@ -126,8 +126,8 @@ impl Session {
         stream.finished = true;
         let heard = stream.listener.finish(&mut events);
         stream.draining = matches!(heard, Ok(Finish::More) | Err(ListenError::Skipped(_)));
-        let released =
-            std::mem::replace(&mut stream.kept, stream.kept && stream.draining) && !stream.draining;
+        let released = stream.kept && !stream.draining;
+        stream.kept &= stream.draining;
         self.on_turn_events(index, events);
         if released {
             self.hearing.release_markers(index);
