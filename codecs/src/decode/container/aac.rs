@@ -53,7 +53,7 @@ pub(super) fn decode(magic: &Magic, source: Source<'_, Item>, emitter: &mut Emit
             Some((_, decoder)) => match decoder.decode_ref(&packet) {
                 Ok(audio) => {
                     damaged = false;
-                    emitter.audio(&audio);
+                    emitter.audio(audio);
                 }
                 Err(error) => note(&mut damaged, &error.to_string(), emitter),
             },

@@ -204,7 +204,7 @@ pub(super) fn audio_params<'a>(
 impl PacketDecoder {
     fn decode(&mut self, packet: &Packet, emitter: &mut Emitter<'_>) -> Result<(), Error> {
         match self {
-            Self::Symphonia(decoder) => emitter.audio(&decoder.decode(packet)?),
+            Self::Symphonia(decoder) => emitter.audio(usable(decoder.decode(packet)?)?),
             Self::Mp3 { decoder, kind } => {
                 // symphonia's decoder keeps the rate and the channels it began with.
                 let new = mp3_kind(&packet.data);
@@ -213,7 +213,7 @@ impl PacketDecoder {
                         .make_audio_decoder(decoder.codec_params(), &AudioDecoderOptions::default())?;
                 }
                 *kind = new.or(*kind);
-                emitter.audio(&decoder.decode(packet)?);
+                emitter.audio(usable(decoder.decode(packet)?)?);
             }
             Self::Opus { packets, pre_skip } => {
                 let channels = packets.channels();
@@ -228,6 +228,15 @@ impl PacketDecoder {
             }
         }
         Ok(())
+    }
+}
+
+/// Decoded audio, if its layout is usable: a coding's own header may contradict the container's.
+fn usable(decoded: GenericAudioBufferRef<'_>) -> Result<GenericAudioBufferRef<'_>, Error> {
+    let channels = u16::try_from(decoded.spec().channels().count()).unwrap_or(u16::MAX);
+    match check_layout(decoded.spec().rate(), channels) {
+        Ok(()) => Ok(decoded),
+        Err(_) => Err(Error::DecodeError("its sample rate or channels cannot be used")),
     }
 }
 
@@ -298,7 +307,7 @@ impl<'y> Emitter<'y> {
         self.heard
     }
 
-    pub(super) fn audio(&mut self, decoded: &GenericAudioBufferRef<'_>) {
+    pub(super) fn audio(&mut self, decoded: GenericAudioBufferRef<'_>) {
         if decoded.frames() == 0 {
             return;
         }

@@ -69,7 +69,7 @@ pub(super) fn decode(_magic: &Magic, mut source: Source<'_, Item>, emitter: &mut
         let bytes = &mut packet[..frames * frame_bytes];
         stream.read_exact(&mut bytes[frame_bytes..]).map_err(|error| explain(NAME, &error.into()))?;
         let packet = PacketRef::new(0, Timestamp::ZERO, Duration::from(frames as u64), bytes);
-        emitter.audio(&decoder.decode_ref(&packet).map_err(|error| explain(NAME, &error))?);
+        emitter.audio(decoder.decode_ref(&packet).map_err(|error| explain(NAME, &error))?);
         left -= frames as u64;
     }
     Ok(())
