@@ -178,38 +178,6 @@ fn the_audio_of_a_turn_is_silent_where_only_the_echo_was() {
     assert!(before < 0.02 * during && after < 0.02 * during, "{before} {during} {after}");
 }
 
-/// A turn longer than what the guard remembers of it is judged as a whole.
-#[test]
-fn a_long_echo_is_one() {
-    let voices = voices();
-    let mut far = Vec::new();
-    for n in 0..6 {
-        let voice = &couple(&voices, n).0.samples;
-        let at = far.len();
-        add(&mut far, voice, at);
-    }
-    far.resize(far.len() + 16_000, 0.0);
-    let near = echo_of(&far, Echo { delay_ms: 300, level_db: -6.0, room: Room::Dry }, 1);
-    let (mut interviewer, mut candidate) = (mono(), mono());
-    let (far_end, near_end) = echo::pair();
-    interviewer.guard(0, echo::End::Far(far_end));
-    candidate.guard(0, echo::End::Near(near_end));
-    let (mut events, mut others) = (Vec::new(), Vec::new());
-    // So far behind that no frame is known for an echo when it comes.
-    for (n, near) in near.chunks(320).enumerate() {
-        candidate.push(&bytes(near), &mut events).expect("PCM");
-        if let Some(n) = n.checked_sub(40) {
-            interviewer.push(&bytes(&far[n * 320..(n + 1) * 320]), &mut others).expect("PCM");
-        }
-    }
-    finish(&mut candidate, &mut events);
-    let ends = |kind: fn(&TurnEventKind) -> bool| events.iter().filter(|event| kind(&event.kind)).count();
-    let kept = ends(|kind| matches!(kind, TurnEventKind::Ended(_)));
-    let echoed = ends(|kind| matches!(kind, TurnEventKind::Echoed(_)));
-    println!("{echoed} echoes, {kept} turns kept");
-    assert!(echoed > 0 && kept == 0, "{echoed} echoes, {kept} turns kept");
-}
-
 #[test]
 fn the_delay_is_found() {
     let voices = voices();
@@ -230,40 +198,51 @@ fn the_delay_is_found() {
     assert_eq!(found, DELAYS_MS.len());
 }
 
-/// Numbered channels are streams of their own: either may be ahead.
+/// Numbered channels are streams of their own: either may be ahead. Where the candidate's is, an echo is known after the fact
+/// only, and its turn can be longer than what the guard remembers: the project's sample gives such a turn.
 #[test]
 fn streams_may_be_heard_at_different_times() {
-    let voices = voices();
-    let mut far = couple(&voices, 2).0.samples.clone();
-    let mut near = echo_of(&far, Echo { delay_ms: 150, level_db: -12.0, room: Room::Reverberant(200) }, 5);
-    add_noise(&mut near, -65.0, 5);
-    far.resize(far.len() + 32_000, 0.0);
-    near.resize(far.len(), 0.0);
-    // Pieces of so many milliseconds; the candidate's comes first, or the interviewer's.
-    for (piece_ms, candidate_first) in
-        [(20, true), (20, false), (250, true), (250, false), (1_000, true), (1_000, false)]
-    {
-        let (mut interviewer, mut candidate) = (mono(), mono());
-        let (far_end, near_end) = echo::pair();
-        interviewer.guard(0, echo::End::Far(far_end));
-        candidate.guard(0, echo::End::Near(near_end));
-        let mut events = Vec::new();
-        for (far, near) in far.chunks(piece_ms * 16).zip(near.chunks(piece_ms * 16)) {
-            let mut others = Vec::new();
-            if !candidate_first {
-                interviewer.push(&bytes(far), &mut others).expect("PCM");
-            }
-            candidate.push(&bytes(near), &mut events).expect("PCM");
-            if candidate_first {
-                interviewer.push(&bytes(far), &mut others).expect("PCM");
-            }
+    let (voices, sample) = (voices(), bundled());
+    for voice in [couple(&voices, 2).0, &sample[0]] {
+        let mut far = voice.samples.clone();
+        let mut near =
+            echo_of(&far, Echo { delay_ms: 150, level_db: -12.0, room: Room::Reverberant(200) }, 5);
+        add_noise(&mut near, -65.0, 5);
+        far.resize(far.len() + 32_000, 0.0);
+        near.resize(far.len(), 0.0);
+        for (piece_ms, candidate_first) in
+            [(20, true), (20, false), (250, true), (250, false), (1_000, true), (1_000, false)]
+        {
+            let [kept, echoed] = hear_streams(&far, &near, piece_ms, candidate_first);
+            let case = format!("{}, {piece_ms} ms, candidate first {candidate_first}", voice.name);
+            println!("{case}: {echoed} echoes, {kept} turns kept");
+            assert_eq!(kept, 0, "{case}");
         }
-        finish(&mut candidate, &mut events);
-        let kept = events.iter().filter(|event| matches!(event.kind, TurnEventKind::Ended(_))).count();
-        let echoed = events.iter().filter(|event| matches!(event.kind, TurnEventKind::Echoed(_))).count();
-        println!("{piece_ms} ms, candidate first {candidate_first}: {echoed} echoes, {kept} turns kept");
-        assert_eq!(kept, 0, "{piece_ms} ms, candidate first {candidate_first}");
     }
+}
+
+/// Both channels as streams of their own, in pieces of so many milliseconds: the candidate's turns kept, and its echoes.
+fn hear_streams(far: &[f32], near: &[f32], piece_ms: usize, candidate_first: bool) -> [usize; 2] {
+    let (mut interviewer, mut candidate) = (mono(), mono());
+    let (far_end, near_end) = echo::pair();
+    interviewer.guard(0, echo::End::Far(far_end));
+    candidate.guard(0, echo::End::Near(near_end));
+    let (mut events, mut others) = (Vec::new(), Vec::new());
+    for (far, near) in far.chunks(piece_ms * 16).zip(near.chunks(piece_ms * 16)) {
+        if !candidate_first {
+            interviewer.push(&bytes(far), &mut others).expect("PCM");
+        }
+        candidate.push(&bytes(near), &mut events).expect("PCM");
+        if candidate_first {
+            interviewer.push(&bytes(far), &mut others).expect("PCM");
+        }
+    }
+    finish(&mut candidate, &mut events);
+    let count = |kind: fn(&TurnEventKind) -> bool| events.iter().filter(|event| kind(&event.kind)).count();
+    [
+        count(|kind| matches!(kind, TurnEventKind::Ended(_))),
+        count(|kind| matches!(kind, TurnEventKind::Echoed(_))),
+    ]
 }
 
 #[test]
