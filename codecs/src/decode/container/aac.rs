@@ -108,8 +108,7 @@ impl Frames<'_> {
                 }
             }
             // From inside the last frame on, in case it claimed too much.
-            at = if noise { at + 1 } else { self.last.min(1) };
-            at += usize::from(!noise && self.last == 0);
+            at = if noise { at + 1 } else { 1 };
             noise = true;
             if at >= 2 * MAX_FRAME_BYTES {
                 self.window.drain(..at);
