@@ -4,7 +4,7 @@
 
 use std::{ops::Range, path::Path};
 
-use codecs::{Codec, DecodeError, Pcm, StreamFormat};
+use codecs::{Codec, DecodeError, Finish, Pcm, StreamFormat};
 use protocol::{AudioFormat, Role};
 
 use crate::Error;
@@ -97,6 +97,10 @@ impl Recording {
             }
             chunks.push(Chunk { bytes: range, at_ms: decoded_ms });
         }
+        // What the end of the stream brings: of a file that cannot be heard live, all of it.
+        while let Ok(Finish::More) | Err(DecodeError::PacketSkipped(_)) =
+            decoder.finish(&mut |pcm| decoded_ms += milliseconds(pcm))
+        {}
         let format = AudioFormat::mono(protocol::Codec::Auto, None, Role::Mixed);
         Ok(Self { format, bytes, chunks, duration_ms: decoded_ms })
     }

@@ -79,20 +79,20 @@ fn read_header(file: &mut Spool, source: &mut Source<'_, Item>) -> std::result::
     let mut at = 0;
     loop {
         file.read_to(source, at + HEAD_BYTES)?;
-        let mut length = u64::from(u32::from_be_bytes(*file.array(at)));
-        let kind: [u8; 4] = *file.array(at + 4);
+        let kind: [u8; 4] = *file.bytes[at + 4..].first_chunk().expect("it was read just now");
         match &kind {
             b"mdat" if !has_index => return Ok(Kind::IndexLast),
             b"mdat" | b"moof" => return Ok(Kind::Live),
             b"moov" => has_index = true,
             _ => {}
         }
-        let mut head = HEAD_BYTES;
-        if length == 1 {
-            head = 2 * HEAD_BYTES;
-            file.read_to(source, at + head)?;
-            length = u64::from_be_bytes(*file.array(at + 8));
-        }
+        let (head, length) = match atom_head(&file.bytes[at..]) {
+            Some(head) => head,
+            None => {
+                file.read_to(source, at + 2 * HEAD_BYTES)?;
+                atom_head(&file.bytes[at..]).expect("a long head has twice the bytes")
+            }
+        };
         let at_of_body = at + head;
         let end = usize::try_from(length).ok().and_then(|length| at.checked_add(length));
         at = end.filter(|end| *end >= at + head && *end <= MAX_HEADER_BYTES).ok_or_else(|| {
@@ -118,10 +118,6 @@ struct Spool {
 impl Spool {
     fn new(start: &[u8]) -> Self {
         Self { bytes: start.to_vec(), counted: 0 }
-    }
-
-    fn array<const N: usize>(&self, at: usize) -> &[u8; N] {
-        self.bytes[at..].first_chunk().expect("the caller has read so far")
     }
 
     /// Keeps the first `length` bytes of the file, at least.
