@@ -1,5 +1,5 @@
 # What people and CI do with this repository; `make` alone lists it.
-# One profile, release, for everything: whisper.cpp is compiled once, optimised.
+# One profile, release, for everything: CTranslate2 is compiled once, optimised.
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:

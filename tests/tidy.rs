@@ -198,7 +198,7 @@ const RULES: [Rule; 11] = [
             ("models/Cargo.toml", "[dev-dependencies]\nengine = { path = \"../engine\" }\n"),
             ("engine/Cargo.toml", "[dependencies.symphonia]\nversion = \"0.6\"\n"),
             ("engine/Cargo.toml", "[build-dependencies]\naxum = \"0.8\"\n"),
-            ("Cargo.toml", "[dependencies]\nwhisper-rs.workspace = true\n"),
+            ("Cargo.toml", "[dependencies]\nct2rs.workspace = true\n"),
             ("clients/rust/Cargo.toml", "[target.'cfg(unix)'.dependencies]\nengine.workspace = true\n"),
             ("shared/Cargo.toml", "[package]\nname = \"shared\"\n"),
         ],

@@ -3,7 +3,6 @@
 //! Not here: what an utterance is or when it ends; the caller brings audio already cut.
 
 mod engine;
-mod ggml;
 mod guard;
 mod pieces;
 mod pool;
@@ -14,7 +13,7 @@ mod whisper;
 mod words;
 
 pub use self::{
-    pool::{InferencePool, LoadError, PoolConfig},
+    pool::{InferencePool, LoadError, PoolConfig, Precision},
     scripted::ScriptedTranscriber,
 };
 
@@ -42,6 +41,11 @@ pub struct TranscribeRequest {
     pub language: Option<String>,
     /// Names and terms likely to be said.
     pub vocabulary: Arc<[String]>,
+    /// Words already settled at the start of `audio`, times relative to it: the text begins with them, word for word;
+    /// back-ends that can decode only what follows.
+    pub settled: Arc<[Word]>,
+    /// What was said just before `audio` in the same turn; for continuity, not part of the text. May be empty.
+    pub before: Arc<str>,
     /// Scheduling class.
     pub priority: Priority,
     /// Identifies the source of the audio, for fairness and latest-wins among interim requests. Any stable number.
@@ -116,4 +120,7 @@ pub trait Transcriber: Send + Sync {
         &self,
         request: TranscribeRequest,
     ) -> BoxStream<'static, Result<TranscriptEvent, TranscribeError>>;
+
+    /// The guess was right: the speculative request of `stream`, queued or running, is served as a final one from now on.
+    fn confirm(&self, _stream: u64) {}
 }

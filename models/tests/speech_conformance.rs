@@ -17,7 +17,8 @@ use models::speech::{
 
 fn request(priority: Priority, stream: u64) -> TranscribeRequest {
     let (audio, vocabulary) = (Arc::from([0.0; 8_000]), Arc::from(["Rust".to_owned()]));
-    TranscribeRequest { audio, language: Some("en".into()), vocabulary, priority, stream }
+    let (settled, before) = (Arc::from([]), Arc::from(""));
+    TranscribeRequest { audio, language: Some("en".into()), vocabulary, settled, before, priority, stream }
 }
 
 /// The suite. `transcriber` finds nothing in silence.
@@ -72,6 +73,8 @@ async fn scripted() {
 #[tokio::test]
 async fn local_whisper() {
     let one = NonZeroUsize::MIN;
-    let config = PoolConfig { workers: one, threads_per_worker: one, max_waiting: 16 };
-    conforms(Arc::new(InferencePool::load(recordings::weights("tiny.en"), config).unwrap())).await;
+    conforms(Arc::new(
+        InferencePool::load(recordings::weights("tiny.en"), PoolConfig::for_cores(one)).unwrap(),
+    ))
+    .await;
 }

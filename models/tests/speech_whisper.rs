@@ -22,8 +22,7 @@ use recordings::{noise, recordings, tone, weights};
 /// One worker for all tests, which would otherwise compute against each other.
 fn pool(name: &str) -> InferencePool {
     let one = NonZeroUsize::MIN;
-    InferencePool::load(weights(name), PoolConfig { workers: one, threads_per_worker: one, max_waiting: 64 })
-        .unwrap()
+    InferencePool::load(weights(name), PoolConfig::for_cores(one)).unwrap()
 }
 
 static BASE: LazyLock<InferencePool> = LazyLock::new(|| pool("base.en"));
@@ -33,6 +32,8 @@ fn request(audio: impl Into<Arc<[f32]>>) -> TranscribeRequest {
         audio: audio.into(),
         language: Some("en".into()),
         vocabulary: Arc::from([]),
+        settled: Arc::from([]),
+        before: Arc::from(""),
         priority: Priority::Final,
         stream: 1,
     }

@@ -245,7 +245,7 @@ pub(crate) const CRATES: [(&str, &str, &[&str]); 9] = [
 /// Heavy crates, and who imports them.
 const OWNERS: [(&[&str], &[&str]); 5] = [
     (&["symphonia", "symphonia-adapter-libopus", "rubato", "corosensei"], &["codecs"]),
-    (&["webrtc-vad", "earshot", "whisper-rs", "async-openai"], &["models"]),
+    (&["webrtc-vad", "earshot", "ct2rs", "async-openai"], &["models"]),
     (&["reqwest"], &["models", "control-api"]),
     (&["tokio-tungstenite", "quinn", "web-transport-quinn"], &["engine", "client"]),
     (&["axum", "utoipa", "utoipa-axum", "jsonwebtoken", "mongodb", "redis"], &["control-api"]),

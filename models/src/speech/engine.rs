@@ -2,14 +2,17 @@
 //!
 //! Small on purpose, so that scheduling is tested without weights. Not public: other back-ends implement `Transcriber`.
 
-use std::sync::atomic::AtomicBool;
+use std::{sync::atomic::AtomicBool, time::Duration};
 
 use super::{TranscribeRequest, Transcript, TranscriptEvent};
 
 /// A blocking recogniser, used by one thread.
 pub(super) trait Engine: Send {
-    /// Does what the first request should not wait for. Called once, on the thread that will use the engine.
-    fn warm_up(&mut self) {}
+    /// Does what the first request should not wait for. Called once, on the thread that will use the engine. Returns what
+    /// five seconds of speech cost it, when that can be told.
+    fn warm_up(&mut self) -> Option<Duration> {
+        None
+    }
 
     /// Writes `request` down. Returns [`EngineError::Aborted`] soon after `abort` becomes true.
     fn recognise(

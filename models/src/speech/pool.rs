@@ -10,53 +10,53 @@ use std::{
     sync::{
         Arc, Condvar, Mutex, MutexGuard,
         atomic::{AtomicBool, Ordering},
+        mpsc,
     },
     thread::{self, JoinHandle},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
+use ct2rs::sys::ComputeType;
 use futures_util::{StreamExt, stream, stream::BoxStream};
 use tokio::sync::oneshot;
 
 use super::{
     Priority, TranscribeError, TranscribeRequest, Transcriber, TranscriptEvent,
     engine::{Engine, EngineError, Recognition},
-    ggml,
     queue::{Queue, Queued},
-    whisper::{self, WhisperEngine},
+    whisper::{ModelError, WhisperEngine, WhisperModel},
 };
 
-/// How many workers there are and how much may wait for them.
+/// How many workers there are, how they compute, and how much may wait for them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PoolConfig {
-    /// Requests that run at the same time. Each keeps a state: about 54 MiB for `tiny.en`, 75 MiB for `base.en`.
+    /// Requests that run at the same time.
     pub workers: NonZeroUsize,
     /// Threads that compute one request.
     pub threads_per_worker: NonZeroUsize,
+    /// How exactly the weights are kept and multiplied.
+    pub precision: Precision,
     /// Requests that may wait, of all classes. A final request takes the place of a waiting interim or speculative one,
     /// so it is refused only when this many final requests wait.
     pub max_waiting: usize,
 }
 
+/// How exactly weights are kept and multiplied. The file is the same; CTranslate2 converts it as it loads.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Precision {
+    /// 8-bit integers: half the memory of the file, and the fastest where the processor has VNNI or AVX2.
+    #[default]
+    Int8,
+    /// 32-bit floating point: twice the memory of the file.
+    Float32,
+}
+
 impl PoolConfig {
-    /// What suits a machine of `cores` cores: a worker a core, two threads each (one on a single core).
-    ///
-    /// Twice as many threads as cores, on purpose. ggml's threads meet at a barrier after every operation, and GNU
-    /// OpenMP lets them spin there 300,000 rounds as long as it has no more threads than cores: then one other busy
-    /// process stretched single passes from 0.5 to 14 s. With more threads than cores it spins 1,000 rounds and
-    /// sleeps. Milliseconds for one utterance of 3 / 6 / 11 s with `base.en` on two cores, median, and for two at once:
-    ///
-    /// | workers × threads | one | two at once | one, beside two busy loops |
-    /// |---|---|---|---|
-    /// | 1 × 2 | 365–738 / 545–632 / 833–948 (worst 11,000) | 673 / 1,130 / 1,860 (worst 14,200) | 985 / – / – |
-    /// | 1 × 2, `OMP_WAIT_POLICY=passive` | 676 / 743 / 1,453 | 1,287 / 1,649 / 3,002 | 846 / – / – |
-    /// | 2 × 1 | 416 / 659 / 1,130 | 441 / 769 / 1,436 | 713 / 1,201 / 1,966 |
-    /// | **2 × 2** | 299 / 567 / 906 | 488 / 1,037 / 1,580 | 954 / 983 / 2,336 |
-    ///
-    /// More than two threads a worker has not been measured. Where a container limits CPU time instead of the set of
-    /// CPUs, OpenMP counts too many cores: give the process `GOMP_SPINCOUNT=1000` in its environment.
+    /// What suits a machine of `cores` cores: a worker a core, one thread each, 8-bit weights. Measured in
+    /// `docs/adr/0008-ctranslate2.md`.
     pub fn for_cores(cores: NonZeroUsize) -> Self {
-        Self { workers: cores, threads_per_worker: cores.min(THREADS), max_waiting: 64 }
+        let (one, precision) = (NonZeroUsize::MIN, Precision::Int8);
+        Self { workers: cores, threads_per_worker: one, precision, max_waiting: 64 }
     }
 }
 
@@ -78,8 +78,8 @@ pub enum LoadError {
         /// What the system says.
         error: std::io::Error,
     },
-    /// The file is no ggml model or a damaged one.
-    #[error("{} holds no Whisper model in ggml format, or is damaged; check it with `interviewai models verify`", path.display())]
+    /// The file is no ggml model of f16 or f32 values, or a damaged one.
+    #[error("{} holds no Whisper model in ggml format with f16 or f32 values, or is damaged; check it with `interviewai models verify`", path.display())]
     Invalid {
         /// The file.
         path: PathBuf,
@@ -93,40 +93,56 @@ pub enum LoadError {
 ///
 /// Final requests run first, then speculative, then interim ones, each class in turn among streams. A waiting interim
 /// request ends as [`TranscribeError::Superseded`] when anything newer of its stream arrives, and a running one when a
-/// more urgent request of its stream arrives or finds no free worker. That is noticed at the end of an encoder pass, so
-/// a final request waits for at most that.
+/// more urgent request of its stream arrives or finds no free worker. That is noticed between the networks of a pass, so a
+/// final request waits for at most one of them: a tenth of a second for a few seconds of speech.
 ///
-/// Words have the times of the phrase they are in, shared out by length of writing: within half a second for most.
+/// Words have the times at which they were said, by alignment (see `whisper/model.rs`).
 ///
 /// Dropping the pool ends all requests with [`TranscribeError::Failed`] and joins the threads, for which it blocks for
-/// as long as an encoder pass takes.
+/// as long as one network takes.
 pub struct InferencePool {
     shared: Arc<Shared>,
     threads: Vec<JoinHandle<()>>,
+    pass_time: Option<Duration>,
 }
 
 impl InferencePool {
-    /// Loads Whisper weights (a ggml file) and starts the workers, which warm up by themselves. Blocks for a fraction of
-    /// a second; call it before serving.
-    ///
-    /// whisper.cpp's own messages, which hold no text, go to `tracing` under the target `whisper_rs`. It calls every
-    /// aborted pass an error, so leave that target out of the log unless you look for a fault.
+    /// Loads Whisper weights (a ggml file), starts the workers and measures their speed. Blocks for a second or two; call it
+    /// before serving.
     ///
     /// # Errors
     /// See [`LoadError`].
     pub fn load(path: impl AsRef<Path>, config: PoolConfig) -> Result<Self, LoadError> {
         let path = path.as_ref();
-        let invalid = || LoadError::Invalid { path: path.into() };
-        if !ggml::is_whole_model(path).map_err(|error| LoadError::Unreadable { path: path.into(), error })? {
-            return Err(invalid());
-        }
-        let weights = whisper::load_weights(path).map_err(|_| invalid())?;
-        let threads = config.threads_per_worker.get();
-        let make = move || match WhisperEngine::new(weights.clone(), threads) {
-            Ok(engine) => Ok(Box::new(engine) as Box<dyn Engine>),
-            Err(error) => Err(format!("whisper.cpp: {error}")),
+        let compute_type = match config.precision {
+            Precision::Int8 => ComputeType::INT8,
+            Precision::Float32 => ComputeType::FLOAT32,
         };
+        let (workers, threads) = (config.workers.get(), config.threads_per_worker.get());
+        let model = WhisperModel::load(path, compute_type, workers, threads);
+        let model = Arc::new(model.map_err(|error| match error {
+            ModelError::Unreadable(error) => LoadError::Unreadable { path: path.into(), error },
+            ModelError::Invalid => LoadError::Invalid { path: path.into() },
+            ModelError::Refused(reason) => LoadError::Worker(reason),
+        })?);
+        let make = move || Ok(Box::new(WhisperEngine::new(Arc::clone(&model))) as Box<dyn Engine>);
         Self::start(&config, Arc::new(make))
+    }
+
+    /// What a worker took for five seconds of speech when the pool started, all workers computing at once; `None` when it
+    /// could not be measured. Includes whatever else kept the machine busy then.
+    pub fn pass_time(&self) -> Option<Duration> {
+        self.pass_time
+    }
+
+    /// How many sessions these workers serve in time, half of each being speech: enough to write every turn down one and a half
+    /// times (a guess that was wrong costs a pass) with the workers busy half of the time at most, so that a final seldom waits.
+    /// Interim texts get what is left.
+    pub fn capacity(&self) -> Option<usize> {
+        let pass = self.pass_time?.as_secs_f64();
+        let load = TALK * PASSES_PER_TURN * pass / MEASURED_SECONDS;
+        let sessions = self.threads.len() as f64 * BUSY / load.max(f64::MIN_POSITIVE);
+        Some((sessions as usize).max(1))
     }
 
     /// Starts the workers, each with an engine that `make` gives.
@@ -136,7 +152,8 @@ impl InferencePool {
         let queue = Queue::new(config.max_waiting);
         let state = State { queue, running: (0..workers).map(|_| None).collect(), next_id: 0, closed: false };
         let shared = Arc::new(Shared { state: Mutex::new(state), work: Condvar::new() });
-        let mut pool = Self { shared: shared.clone(), threads: Vec::new() };
+        let mut pool = Self { shared: shared.clone(), threads: Vec::new(), pass_time: None };
+        let (measured, speeds) = mpsc::sync_channel(workers);
         for index in 0..workers {
             let worker = Worker {
                 index,
@@ -144,11 +161,17 @@ impl InferencePool {
                 make: make.clone(),
                 shared: shared.clone(),
             };
+            let measured = measured.clone();
             let thread = thread::Builder::new().name(format!("speech-{index}"));
             pool.threads.push(
-                thread.spawn(move || worker.work()).map_err(|error| LoadError::Worker(error.to_string()))?,
+                thread
+                    .spawn(move || worker.work(measured))
+                    .map_err(|error| LoadError::Worker(error.to_string()))?,
             );
         }
+        drop(measured);
+        // The slowest: a final may be its.
+        pool.pass_time = speeds.iter().flatten().max();
         Ok(pool)
     }
 }
@@ -174,6 +197,10 @@ impl Transcriber for InferencePool {
         })
         .flatten()
         .boxed()
+    }
+
+    fn confirm(&self, stream: u64) {
+        self.shared.confirm(stream);
     }
 }
 
@@ -278,6 +305,26 @@ impl Shared {
         id
     }
 
+    /// Makes the guess of `stream` a final.
+    fn confirm(&self, stream: u64) {
+        let mut state = self.lock();
+        let running = state.running.iter_mut().flatten();
+        for running in
+            running.filter(|running| running.stream == stream && running.priority == Priority::Speculative)
+        {
+            running.priority = Priority::Final;
+        }
+        let Some(mut job) = state.queue.take_guess(stream) else { return };
+        job.request.priority = Priority::Final;
+        // The place it had is free, so there is room for it.
+        let superseded = state.queue.push(job).superseded;
+        state.preempt(stream);
+        drop(state);
+        for job in superseded {
+            job.finish(Err(TranscribeError::Superseded));
+        }
+    }
+
     /// Forgets the job `id`: out of the queue, or its pass aborted.
     fn cancel(&self, id: u64) {
         let mut state = self.lock();
@@ -344,10 +391,12 @@ struct Worker {
 }
 
 impl Worker {
-    fn work(mut self) {
-        if let Some(engine) = &mut self.engine {
-            engine.warm_up();
-        }
+    fn work(mut self, measured: mpsc::SyncSender<Option<Duration>>) {
+        let speed = self.engine.as_mut().and_then(|engine| engine.warm_up());
+        // Fails only when the pool was given up.
+        let _ = measured.try_send(speed);
+        // Who waits for the speeds waits until no worker can send one.
+        drop(measured);
         while let Some((job, abort)) = self.next() {
             let priority = label(job.request.priority);
             metrics::histogram!("speech_queue_wait_seconds", "priority" => priority)
@@ -441,8 +490,14 @@ fn describe_metrics() {
     describe_histogram!("speech_inference_seconds", Unit::Seconds, "From start to end, by priority");
 }
 
-/// Threads for one request where there is more than one core.
-const THREADS: NonZeroUsize = NonZeroUsize::new(2).expect("two is not zero");
+/// Of a session, how much is speech.
+const TALK: f64 = 0.5;
+/// A guess in three is dropped (bench `turns`).
+const PASSES_PER_TURN: f64 = 1.5;
+/// Of the workers' time, what turns may take: above half, waiting grows fast (M/M/c).
+const BUSY: f64 = 0.5;
+/// Speech in a warm-up's pass.
+const MEASURED_SECONDS: f64 = 5.0;
 
 #[cfg(test)]
 mod tests;

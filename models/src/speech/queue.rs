@@ -103,6 +103,13 @@ impl<J: Queued> Queue<J> {
         None
     }
 
+    /// Takes out a job of `stream` in the class of guesses.
+    pub(super) fn take_guess(&mut self, stream: u64) -> Option<J> {
+        let guesses = self.class(Priority::Speculative);
+        let id = guesses.iter().find(|jobs| jobs[0].stream() == stream)?.back()?.id();
+        self.remove(id)
+    }
+
     /// Takes out the newest job of the least urgent class below `priority`, from the stream with the most jobs there.
     fn evict(&mut self, priority: Priority) -> Option<J> {
         for below in [Priority::Interim, Priority::Speculative] {

@@ -30,6 +30,8 @@ use super::{TranscribeError, TranscribeRequest, Transcriber, Transcript, Transcr
 ///     audio: Arc::from([0.0; 160]),
 ///     language: None,
 ///     vocabulary: Arc::from([]),
+///     settled: Arc::from([]),
+///     before: Arc::from(""),
 ///     priority: Priority::Final,
 ///     stream: 1,
 /// };
@@ -153,6 +155,8 @@ mod tests {
             audio: Arc::from([0.0; 160]),
             language: None,
             vocabulary: Arc::from([]),
+            settled: Arc::from([]),
+            before: Arc::from(""),
             priority: Priority::Final,
             stream,
         }

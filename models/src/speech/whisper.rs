@@ -1,6 +1,7 @@
-//! Local Whisper: one state of whisper.cpp, its decoding policy, and when a pass is run again.
+//! Local Whisper: one worker's use of the model, its decoding policy, and when a pass is run again.
 //!
-//! Not here: threads, queues and cancellation policy (`pool.rs`), judging what was written (`guard.rs`).
+//! Not here: threads, queues and cancellation policy (`pool.rs`), judging what was written (`guard.rs`), the networks
+//! (`whisper/model.rs`).
 //!
 //! The encoder's cost follows its context, not the speech, so each pass gets a context just longer than its audio
 //! (+256 positions = 5 s) instead of Whisper's fixed 30 s: five times faster for a short utterance, at the price of
@@ -8,65 +9,56 @@
 //! temperature 0. The model may write timestamps (fewer words invented at hard cuts, and it says where it broke off)
 //! and annotations such as "(wind blowing)" (the surest sign that nobody speaks); both are taken out here.
 
+mod ct2;
+mod features;
+mod ggml;
+mod model;
+mod vocabulary;
+
+pub(super) use self::model::{ModelError, WhisperModel};
+
 use std::{
-    collections::HashMap,
-    ffi::{c_int, c_void},
-    path::Path,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    time::{Duration, Instant},
 };
 
-use whisper_rs::{
-    FullParams, SamplingStrategy, WhisperContext, WhisperContextParameters, WhisperError, WhisperState,
-    WhisperTokenId, get_lang_id, get_lang_str,
-};
-
+use self::model::Encoded;
 use super::{
     TranscribeRequest, Transcript, TranscriptEvent, Word,
     engine::{Engine, EngineError, Recognition},
     guard::{self, Evidence},
     pieces::pieces,
-    words::{self, Token},
+    words::{self, TextToken},
 };
 
-/// Loads the weights at `path` (ggml format), once for all engines made from them.
-///
-/// # Errors
-/// whisper.cpp's refusal, which names no cause.
-pub(super) fn load_weights(path: &Path) -> Result<Arc<WhisperContext>, WhisperError> {
-    whisper_rs::install_logging_hooks();
-    // Flash attention was slower on CPUs and changed words.
-    WhisperContext::new_with_params(path, WhisperContextParameters::new()).map(Arc::new)
-}
-
-/// One whisper.cpp state. Used by one thread at a time.
+/// One worker's hold on the model. Used by one thread at a time.
 pub(super) struct WhisperEngine {
-    context: Arc<WhisperContext>,
-    state: WhisperState,
-    threads: usize,
-    /// By language id, `None` = detect. whisper-rs leaks a copy of the language on each `set_language`, so it is
-    /// called once a language and the parameters are cloned.
-    parameters: HashMap<Option<c_int>, FullParams<'static, 'static>>,
+    model: Arc<WhisperModel>,
 }
 
 impl WhisperEngine {
-    /// A state of its own over shared weights, for `threads` threads of computing.
-    pub(super) fn new(context: Arc<WhisperContext>, threads: usize) -> Result<Self, WhisperError> {
-        let state = context.create_state()?;
-        Ok(Self { context, state, threads, parameters: HashMap::new() })
+    /// A worker's engine; there must be no more of them than the model has replicas.
+    pub(super) fn new(model: Arc<WhisperModel>) -> Self {
+        Self { model }
     }
 }
 
 impl Engine for WhisperEngine {
-    /// A pass over silence: touches the weights, and starts this thread's OpenMP team, which must exist for the spin
-    /// limit that [`PoolConfig::for_cores`](super::PoolConfig::for_cores) relies on.
-    fn warm_up(&mut self) {
-        let english = get_lang_id("en");
-        if let Err(error) = self.pass(&[], short_context(0), english, &[], &AtomicBool::new(false)) {
+    fn warm_up(&mut self) -> Option<Duration> {
+        let audio = vec![0.0; MEASURED_SAMPLES];
+        // The first pass touches the weights and makes the kernels; the second is measured.
+        let pass = || {
+            self.pass(&audio, short_context(audio.len()), None, &Prompt::default(), &AtomicBool::new(false))
+        };
+        if let Err(error) = pass() {
             tracing::warn!(?error, "the warm-up of a speech worker failed");
+            return None;
         }
+        let began = Instant::now();
+        pass().ok().map(|_| began.elapsed())
     }
 
     fn recognise(
@@ -75,14 +67,17 @@ impl Engine for WhisperEngine {
         abort: &AtomicBool,
     ) -> Result<Recognition, EngineError> {
         let mut warnings = Vec::new();
-        let language = self.language(request.language.as_deref(), &mut warnings);
-        let prompt = self.prompt(&request.vocabulary);
-        let mut words = Vec::new();
-        let mut spoken = self.spoken_language(language);
-        for piece in pieces(&request.audio) {
+        let mut language = self.language(request.language.as_deref(), &mut warnings);
+        let mut words: Vec<Word> = Vec::new();
+        let pieces = pieces(&request.audio);
+        // Settled words are those of a short stretch; of a long one the caller joins them itself.
+        let mut settled = if pieces.len() == 1 { self.writing(&request.settled) } else { Vec::new() };
+        for piece in pieces {
             let mut start = piece.start;
             loop {
                 let audio = &request.audio[start..piece.end];
+                let prompt =
+                    Prompt { before: self.before(request, &words), settled: std::mem::take(&mut settled) };
                 let heard = self.hear(audio, language, &prompt, abort, &mut warnings)?;
                 let offset = start as u32 / SAMPLES_PER_MS;
                 words.extend(heard.words.into_iter().map(|word| Word {
@@ -90,7 +85,8 @@ impl Engine for WhisperEngine {
                     end_ms: word.end_ms + offset,
                     ..word
                 }));
-                spoken = self.spoken_language(language);
+                // What follows is in the language that was heard first.
+                language = language.or(heard.language);
                 // The model stopped writing before the end: go on from there, or the last words are lost.
                 match heard.broke_off.map(|seconds| (seconds * SAMPLE_RATE) as usize) {
                     Some(more) if more >= LEAST_REST && audio.len() >= more + LEAST_REST => start += more,
@@ -98,8 +94,18 @@ impl Engine for WhisperEngine {
                 }
             }
         }
+        let spoken = language.map_or("en", |id| self.model.vocabulary.language_code(id));
         Ok(Recognition { warnings, transcript: transcript(words, spoken) })
     }
+}
+
+/// What the decoder is given beside the audio.
+#[derive(Default)]
+struct Prompt {
+    /// Text that went before.
+    before: Vec<u32>,
+    /// What the text begins with.
+    settled: Vec<u32>,
 }
 
 /// What one stretch of at most 30 s gave.
@@ -107,6 +113,7 @@ struct Heard {
     words: Vec<Word>,
     /// Seconds at which the model stopped although it heard more.
     broke_off: Option<f32>,
+    language: Option<u32>,
 }
 
 /// The outcome of one pass.
@@ -114,19 +121,20 @@ struct Pass {
     words: Vec<Word>,
     evidence: Evidence,
     broke_off: Option<f32>,
+    language: Option<u32>,
 }
 
 impl WhisperEngine {
     /// Writes down `audio` (at most 30 s): a short-context pass and, when it is not to be believed, one at full context.
     fn hear(
-        &mut self,
+        &self,
         audio: &[f32],
-        language: Option<c_int>,
-        prompt: &[WhisperTokenId],
+        language: Option<u32>,
+        prompt: &Prompt,
         abort: &AtomicBool,
         warnings: &mut Vec<TranscriptEvent>,
     ) -> Result<Heard, EngineError> {
-        let full = self.context.n_audio_ctx();
+        let full = self.model.full_context();
         let short = short_context(audio.len()).min(full);
         let mut pass = self.pass(audio, short, language, prompt, abort)?;
         let mut fault = pass.fault();
@@ -134,7 +142,9 @@ impl WhisperEngine {
             && short < full
         {
             metrics::counter!("speech_retries_total", "reason" => first.reason()).increment(1);
-            let mut again = self.pass(audio, full, language, prompt, abort)?;
+            // What was settled may be what is wrong.
+            let fresh = Prompt { before: prompt.before.clone(), settled: Vec::new() };
+            let mut again = self.pass(audio, full, language, &fresh, abort)?;
             // A full context makes the no-speech token likelier, for damaged speech up to what is noise in a short one.
             again.evidence.no_speech = again.evidence.no_speech.min(pass.evidence.no_speech);
             // A full context may loop where the short one was only unsure.
@@ -144,8 +154,9 @@ impl WhisperEngine {
                 pass = again;
             }
         }
+        let language = pass.language;
         if !guard::is_speech(&pass.words, pass.evidence) {
-            return Ok(Heard { words: Vec::new(), broke_off: pass.broke_off });
+            return Ok(Heard { words: Vec::new(), broke_off: pass.broke_off, language });
         }
         if matches!(fault, Some(guard::Fault::Repetition | guard::Fault::Compression)) {
             let removed = guard::collapse_loops(&mut pass.words);
@@ -158,106 +169,111 @@ impl WhisperEngine {
                 });
             }
         }
-        Ok(Heard { words: pass.words, broke_off: pass.broke_off })
+        Ok(Heard { words: pass.words, broke_off: pass.broke_off, language })
     }
 
-    /// One run of encoder and decoder with `context` encoder positions (20 ms each).
+    /// One run of encoder, decoder and aligner with `context` encoder positions (20 ms each). `abort` is read between them.
     fn pass(
-        &mut self,
+        &self,
         audio: &[f32],
-        context: c_int,
-        language: Option<c_int>,
-        prompt: &[WhisperTokenId],
+        context: usize,
+        language: Option<u32>,
+        prompt: &Prompt,
         abort: &AtomicBool,
     ) -> Result<Pass, EngineError> {
+        let go_on = || if abort.load(Ordering::Relaxed) { Err(EngineError::Aborted) } else { Ok(()) };
+        let vocabulary = &self.model.vocabulary;
         let seconds = audio.len() as f32 / SAMPLE_RATE;
-        let mut parameters = self.parameters(language);
-        parameters.set_audio_ctx(context);
-        parameters.set_max_tokens((8.0 * seconds).ceil() as c_int + 8);
-        if !prompt.is_empty() {
-            parameters.set_tokens(prompt);
+        let encoded = self.model.encode(audio, context).map_err(failed)?;
+        go_on()?;
+        let language = match language {
+            None if vocabulary.is_multilingual() => {
+                Some(self.model.detect_language(&encoded).map_err(failed)?)
+            }
+            language => language,
+        };
+        let mut start = vec![vocabulary.start()];
+        if let Some(language) = language.filter(|_| vocabulary.is_multilingual()) {
+            start.extend([language, vocabulary.transcribe()]);
         }
-        if audio.len() < SHORTEST {
-            let mut padded = [0.0; SHORTEST];
-            padded[..audio.len()].copy_from_slice(audio);
-            run(&mut self.state, parameters, &padded, abort)?;
-        } else {
-            run(&mut self.state, parameters, audio, abort)?;
-        }
-        let (tokens, mean_logprob) = self.written();
-        // The pass's own figure is read from the wrong row of logits once there is a prompt (whisper.cpp 1.8), so ask.
-        let no_speech = if mean_logprob < guard::CERTAIN { self.no_speech()? } else { 0.0 };
-        let mut words = words::words(&tokens, seconds);
+        let longest = (8.0 * seconds).ceil() as usize + 8;
+        let written =
+            self.model.write(&encoded, &self.full_prompt(prompt, &start), longest).map_err(failed)?;
+        go_on()?;
+        let text: Vec<u32> =
+            written.tokens.iter().copied().filter(|id| vocabulary.text(*id).is_some()).collect();
+        let (mut words, mean_logprob) = self.read(&encoded, &start, &text, seconds)?;
         guard::remove_annotations(&mut words);
         Ok(Pass {
             words,
-            evidence: Evidence { mean_logprob, no_speech },
-            broke_off: words::broke_off(&tokens),
+            evidence: Evidence { mean_logprob, no_speech: written.no_speech },
+            broke_off: self.broke_off(&written.tokens),
+            language,
         })
     }
 
-    /// What the last pass wrote, and the mean log-probability of the text in it.
-    fn written(&self) -> (Vec<Token>, f32) {
-        let (first_special, first_time) = (self.context.token_eot(), self.context.token_beg());
-        let (mut tokens, mut logprobs, mut count) = (Vec::new(), 0.0, 0);
-        for segment in self.state.as_iter() {
-            for token in (0..segment.n_tokens()).filter_map(|index| segment.get_token(index)) {
-                let data = token.token_data();
-                if data.id >= first_time {
-                    tokens.push(Token::Time((data.id - first_time) as f32 * SECONDS_PER_TIME_TOKEN));
-                } else if data.id < first_special {
-                    tokens.push(Token::Text(token.to_bytes().unwrap_or_default().to_vec(), data.p));
-                    logprobs += data.plog;
-                    count += 1;
-                }
-            }
+    /// The words of `text` where they were said, and the mean log-probability of its tokens.
+    fn read(
+        &self,
+        encoded: &Encoded,
+        start: &[u32],
+        text: &[u32],
+        seconds: f32,
+    ) -> Result<(Vec<Word>, f32), EngineError> {
+        if text.is_empty() {
+            return Ok((Vec::new(), 0.0));
         }
-        (tokens, if count == 0 { 0.0 } else { logprobs / count as f32 })
-    }
-
-    /// Probability of the no-speech token right after the start token, over the encoder output of the last pass.
-    fn no_speech(&mut self) -> Result<f32, EngineError> {
-        self.state.decode(&[self.context.token_sot()], 0, self.threads).map_err(failed)?;
-        let logits = self.state.get_logits().map_err(failed)?;
-        let highest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        let sum: f32 = logits.iter().map(|logit| (logit - highest).exp()).sum();
-        let token = usize::try_from(self.context.token_nosp()).expect("token ids are not negative");
-        Ok((logits[token] - highest).exp() / sum)
-    }
-
-    /// The decoding policy for `language`.
-    fn parameters<'a>(&mut self, language: Option<c_int>) -> FullParams<'a, 'a> {
-        let (multilingual, threads) = (self.context.is_multilingual(), self.threads);
-        self.parameters
-            .entry(language)
-            .or_insert_with(|| {
-                let mut parameters = FullParams::new(SamplingStrategy::Greedy { best_of: 1 });
-                parameters.set_n_threads(threads as c_int);
-                parameters.set_no_context(true);
-                parameters.set_single_segment(true);
-                parameters.set_temperature(0.0);
-                parameters.set_temperature_inc(0.0);
-                parameters.set_suppress_blank(true);
-                parameters.set_suppress_nst(false);
-                // Above 1: whisper.cpp is not to drop text by itself.
-                parameters.set_no_speech_thold(2.0);
-                parameters.set_print_progress(false);
-                if multilingual {
-                    parameters.set_language(language.and_then(get_lang_str));
-                }
-                parameters
+        let aligned = self.model.align(encoded, start, text, seconds).map_err(failed)?;
+        let tokens: Vec<_> = text
+            .iter()
+            .zip(&aligned)
+            .map(|(id, aligned)| TextToken {
+                bytes: self.model.vocabulary.text(*id).unwrap_or_default(),
+                probability: aligned.probability,
+                start: aligned.start,
+                end: aligned.end,
             })
-            .clone()
+            .collect();
+        let sum: f32 = tokens.iter().map(|token| token.probability.max(f32::MIN_POSITIVE).ln()).sum();
+        Ok((words::words(&tokens), sum / tokens.len().max(1) as f32))
     }
 
-    /// The id for an ISO 639-1 code; `None` to detect. Always English for an English-only model.
-    fn language(&self, code: Option<&str>, warnings: &mut Vec<TranscriptEvent>) -> Option<c_int> {
-        // The lookup panics on NUL and takes English names too.
-        let known = code.filter(|code| code.len() == 2 && code.is_ascii()).and_then(|code| {
-            if code.contains('\0') { None } else { get_lang_id(&code.to_ascii_lowercase()) }
-        });
-        let english = get_lang_id("en");
-        let (usable, id) = match (self.context.is_multilingual(), code) {
+    /// The whole prompt of the decoder: what went before, the start, what is settled.
+    fn full_prompt(&self, prompt: &Prompt, start: &[u32]) -> Vec<u32> {
+        let vocabulary = &self.model.vocabulary;
+        let mut all = Vec::new();
+        if !prompt.before.is_empty() {
+            all.push(vocabulary.previous());
+            all.extend(&prompt.before);
+        }
+        all.extend(start);
+        if !prompt.settled.is_empty() {
+            // Where the text begins is not known exactly; the decoder wants a time before it.
+            all.push(vocabulary.first_time());
+            all.extend(&prompt.settled);
+        }
+        all
+    }
+
+    /// Where the pass says it broke off: the time of a closing and an opening timestamp at the very end. Speech after it
+    /// was heard but not written (a single closing timestamp says that nothing follows; so do OpenAI's and whisper.cpp's
+    /// long-form loops read it).
+    fn broke_off(&self, tokens: &[u32]) -> Option<f32> {
+        let seconds = |id: &u32| self.model.vocabulary.seconds(*id);
+        match tokens {
+            [.., text, closed, opened] if seconds(text).is_none() && seconds(closed).is_some() => {
+                seconds(opened)
+            }
+            _ => None,
+        }
+    }
+
+    /// The token for an ISO 639-1 code; `None` to detect. Always English for an English-only model.
+    fn language(&self, code: Option<&str>, warnings: &mut Vec<TranscriptEvent>) -> Option<u32> {
+        let vocabulary = &self.model.vocabulary;
+        let known = code.and_then(|code| vocabulary.language(&code.to_ascii_lowercase()));
+        let english = vocabulary.language("en");
+        let (usable, id) = match (vocabulary.is_multilingual(), code) {
             (true, None) => (true, None),
             (true, Some(_)) => (known.is_some(), known),
             (false, None) => (true, english),
@@ -273,33 +289,40 @@ impl WhisperEngine {
         id
     }
 
-    /// The code of the language the last pass was written in.
-    fn spoken_language(&self, language: Option<c_int>) -> &'static str {
-        let id = language.unwrap_or_else(|| self.state.full_lang_id_from_state());
-        get_lang_str(id).unwrap_or("en")
+    /// What went before, as tokens: names and terms the way Whisper is told spellings, then what was said.
+    fn before(&self, request: &TranscribeRequest, words: &[Word]) -> Vec<u32> {
+        let mut before = self.spellings(&request.vocabulary);
+        let said = match words {
+            [] => self.model.vocabulary.tokens(request.before.trim_end()),
+            words => self.writing(words),
+        };
+        before.extend(&said[said.len().saturating_sub(BEFORE_TOKENS)..]);
+        before
     }
 
-    /// `vocabulary` as the text that went before, the way Whisper is told spellings; at most [`PROMPT_TOKENS`] tokens,
-    /// earlier terms first. A term that cannot be written in tokens is left out.
-    fn prompt(&self, vocabulary: &[String]) -> Vec<WhisperTokenId> {
+    /// `vocabulary` as a list; at most [`SPELLING_TOKENS`] tokens, earlier terms first. A term that is no text is left out.
+    fn spellings(&self, vocabulary: &[String]) -> Vec<u32> {
         let mut prompt = Vec::new();
         for term in
             vocabulary.iter().map(|term| term.trim()).filter(|term| !term.is_empty() && term.len() <= 100)
         {
             let separator = if prompt.is_empty() { "" } else { "," };
-            let Ok(tokens) = self.context.tokenize(&format!("{separator} {term}"), PROMPT_TOKENS) else {
-                continue;
-            };
-            if prompt.len() + tokens.len() > PROMPT_TOKENS {
+            let tokens = self.model.vocabulary.tokens(&format!("{separator} {term}"));
+            if prompt.len() + tokens.len() > SPELLING_TOKENS {
                 break;
             }
             prompt.extend(tokens);
         }
         if !prompt.is_empty() {
             // Text that follows a list without an end is written without punctuation.
-            prompt.extend(self.context.tokenize(".", 1).unwrap_or_default());
+            prompt.extend(self.model.vocabulary.tokens("."));
         }
         prompt
+    }
+
+    /// `words` as the decoder writes them.
+    fn writing(&self, words: &[Word]) -> Vec<u32> {
+        words.iter().flat_map(|word| self.model.vocabulary.tokens(&format!(" {}", word.text))).collect()
     }
 }
 
@@ -311,41 +334,13 @@ impl Pass {
     }
 }
 
-/// Runs whisper.cpp over `audio` until done or `abort` is set, which is read after the encoder and after each token.
-fn run(
-    state: &mut WhisperState,
-    mut parameters: FullParams<'_, '_>,
-    audio: &[f32],
-    abort: &AtomicBool,
-) -> Result<(), EngineError> {
-    /// Reads the flag that `data` points to.
-    #[allow(unsafe_code)]
-    unsafe extern "C" fn aborted(data: *mut c_void) -> bool {
-        // SAFETY: `data` is the `&AtomicBool` set below.
-        unsafe { &*data.cast::<AtomicBool>() }.load(Ordering::Relaxed)
-    }
-    // SAFETY: whisper.cpp calls the callback only inside `full`, during which `abort` is borrowed, with the pointer
-    // given here; the callback reads an atomic and cannot unwind. whisper-rs's safe variant calls a wrong function.
-    #[allow(unsafe_code)]
-    unsafe {
-        parameters.set_abort_callback(Some(aborted));
-        parameters.set_abort_callback_user_data(std::ptr::from_ref(abort).cast_mut().cast());
-    }
-    match state.full(parameters, audio) {
-        Ok(()) => Ok(()),
-        Err(_) if abort.load(Ordering::Relaxed) => Err(EngineError::Aborted),
-        Err(error) => Err(failed(error)),
-    }
-}
-
-fn failed(error: WhisperError) -> EngineError {
-    EngineError::Failed(format!("whisper.cpp: {error}"))
+fn failed(reason: String) -> EngineError {
+    EngineError::Failed(format!("CTranslate2: {reason}"))
 }
 
 /// Encoder positions for `samples` of audio: 50 a second, a margin, a multiple of 64.
-fn short_context(samples: usize) -> c_int {
-    let positions = (samples.div_ceil(320) + MARGIN).next_multiple_of(64);
-    c_int::try_from(positions).unwrap_or(c_int::MAX)
+fn short_context(samples: usize) -> usize {
+    (samples.div_ceil(320) + MARGIN).next_multiple_of(64)
 }
 
 /// Puts the words together; the text is them, joined by single spaces.
@@ -362,16 +357,15 @@ fn transcript(words: Vec<Word>, language: &str) -> Transcript {
 
 const SAMPLE_RATE: f32 = 16_000.0;
 const SAMPLES_PER_MS: u32 = 16;
-/// Whisper's timestamp tokens count in steps of 20 ms.
-const SECONDS_PER_TIME_TOKEN: f32 = 0.02;
-/// 1 s: whisper.cpp refuses less than 100 ms and writes little sense for less than this.
-const SHORTEST: usize = 16_000;
+/// 5 s, about a question: what a worker's speed is measured with.
+const MEASURED_SAMPLES: usize = 5 * 16_000;
 /// Encoder positions beyond the audio: with 256 about 4 % of passes need the guard, below it far more.
 const MARGIN: usize = 256;
 /// Half a second: less than this after a break-off holds no word.
 const LEAST_REST: usize = 8_000;
-/// Whisper takes up to 223 tokens of prompt; each costs decoding time, and long prompts leak into the text.
-const PROMPT_TOKENS: usize = 100;
+/// Whisper takes up to 223 tokens of what went before; each costs decoding time, and long lists leak into the text.
+const SPELLING_TOKENS: usize = 100;
+const BEFORE_TOKENS: usize = 60;
 
 #[cfg(test)]
 mod tests {
@@ -379,7 +373,7 @@ mod tests {
 
     #[test]
     fn context_follows_the_audio() {
-        let check = |seconds: f32, expected: c_int| {
+        let check = |seconds: f32, expected: usize| {
             assert_eq!(short_context((seconds * SAMPLE_RATE) as usize), expected, "{seconds}");
         };
         check(0.0, 256);

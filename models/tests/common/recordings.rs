@@ -14,6 +14,8 @@ pub(crate) struct Recording {
     /// What is said; empty when nobody speaks or nobody wrote it down.
     pub(crate) text: String,
     file: PathBuf,
+    /// Labels in time, if there are any.
+    timings: Vec<PathBuf>,
 }
 
 /// The recordings of `set` without repeated ones, in the order of the manifest; none where there are no recordings.
@@ -32,6 +34,12 @@ pub(crate) fn recordings(set: &str) -> Vec<Recording> {
             id: text(&entry["id"]),
             text: text(&entry["text"]),
             file: folder.join(text(&entry["file"])),
+            timings: entry["timings_files"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .map(|file| folder.join(text(file)))
+                .collect(),
         })
         .collect()
 }
@@ -47,6 +55,26 @@ impl Recording {
         };
         codecs::decode_whole(format, &fs::read(&self.file).unwrap(), &mut sink).unwrap();
         audio
+    }
+}
+
+impl Recording {
+    /// Words with start and end in seconds, labelled by hand (`.ctm`: file, channel, start, duration, word).
+    #[allow(dead_code, reason = "each test that includes this file uses a part of it")]
+    pub(crate) fn labelled_words(&self) -> Vec<(String, f64, f64)> {
+        let Some(ctm) = self.timings.iter().find(|file| file.extension().is_some_and(|kind| kind == "ctm"))
+        else {
+            return Vec::new();
+        };
+        let text = fs::read_to_string(ctm).unwrap();
+        let lines = text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+        lines
+            .filter(|fields| fields.len() >= 5)
+            .map(|fields| {
+                let (start, length): (f64, f64) = (fields[2].parse().unwrap(), fields[3].parse().unwrap());
+                (fields[4].to_owned(), start, start + length)
+            })
+            .collect()
     }
 }
 

@@ -70,8 +70,11 @@ impl Rig {
             move || Ok(Box::new(Held { control: control.clone(), events: sender.clone() }) as Box<dyn Engine>)
         };
         let one = NonZeroUsize::MIN;
-        let config =
-            PoolConfig { workers: NonZeroUsize::new(workers).unwrap(), threads_per_worker: one, max_waiting };
+        let config = PoolConfig {
+            workers: NonZeroUsize::new(workers).unwrap(),
+            max_waiting,
+            ..PoolConfig::for_cores(one)
+        };
         let pool = InferencePool::start(&config, Arc::new(make)).unwrap();
         Self {
             pool,
@@ -83,7 +86,10 @@ impl Rig {
 
     fn request(&self, priority: Priority, stream: u64) -> Answer {
         let (audio, vocabulary) = (Arc::from([0.0; 160]), Arc::from([]));
-        self.pool.transcribe(TranscribeRequest { audio, language: None, vocabulary, priority, stream })
+        let (settled, before) = (Arc::from([]), Arc::from(""));
+        let request =
+            TranscribeRequest { audio, language: None, vocabulary, settled, before, priority, stream };
+        self.pool.transcribe(request)
     }
 
     fn release(&self, stream: u64) {
