@@ -9,7 +9,7 @@ mod recordings;
 
 use std::process::Command;
 
-use measure::{cpu_seconds, ctm_end_ms, loud_end_ms, quantile, shown};
+use measure::{cpu_seconds, ctm_end_ms, loud_end_ms, quantile, shown, text_grid_end_ms};
 use recordings::{Clip, Heard, Spoken, pick};
 
 #[test]
@@ -30,6 +30,16 @@ fn the_end_of_speech_is_read_off_labels() {
     assert_eq!(ctm_end_ms("x 1 0.5 0.25 she\nx 1 0.75 0.5 had\n"), Some(1250.0));
     assert_eq!(ctm_end_ms(""), None);
     assert_eq!(ctm_end_ms("x 1 end\n"), None);
+    let tier = |kind: &str| {
+        format!("\"IntervalTier\"\n\"{kind}\"\n0\n2.5\n2\n0.5\n1.25\n\"yes\"\n1.25\n2.5\n\"\"\n")
+    };
+    let grid = format!(
+        "File type = \"ooTextFile short\"\n\"TextGrid\"\n\n0\n2.5\n<exists>\n2\n{}{}",
+        tier("words"),
+        tier("phones")
+    );
+    assert_eq!(text_grid_end_ms(&grid), Some(1250.0));
+    assert_eq!(text_grid_end_ms(&grid.replace("yes", "")), None);
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! This server and its peers over the same recordings, in real time, in one run: how right, how soon, at what cost.
 //!
-//! `cargo bench --bench peers -- [--set NAME…] [--count N] [--system NAME…] [--json FILE] [--sessions]`. Every recording goes
+//! `cargo bench --bench peers -- [--set NAME…] [--count N] [--system NAME…] [--json FILE] [--sessions [--limit MS]]`. Every recording goes
 //! to each system in turn, and the next one begins with another system. `--sessions` instead raises the number of streams at
-//! once until a system is too slow. Python and its packages are fetched once, into the cache (`environment.rs`). Not here: how the
+//! once until a system's p95 is above a second, or `--limit MS`. Python and its packages are fetched once, into the cache (`environment.rs`). Not here: how the
 //! peers are driven (`peer.py`), tuning of anybody.
 
 mod environment;
@@ -55,7 +55,7 @@ fn main() {
     let Some(recordings) = options.recordings() else { return };
     let mut systems: Vec<System> = options.systems.iter().map(|name| System::start(name)).collect();
     let report = if options.sessions {
-        sessions::measure(&mut systems, &recordings)
+        sessions::measure(&mut systems, &recordings, options.limit_ms)
     } else {
         measure_in_turn(&mut systems, &recordings)
     };
@@ -133,12 +133,14 @@ struct Options {
     systems: Vec<String>,
     json: Option<PathBuf>,
     sessions: bool,
+    /// p95 of a number of streams that is still fit for a conversation.
+    limit_ms: f64,
 }
 
 impl Options {
     fn parse() -> Self {
         let (sets, systems) = (Vec::new(), Vec::new());
-        let mut options = Self { sets, count: 14, systems, json: None, sessions: false };
+        let mut options = Self { sets, count: 14, systems, json: None, sessions: false, limit_ms: 1000.0 };
         let mut arguments = std::env::args().skip(1).peekable();
         while let Some(argument) = arguments.next() {
             let mut values = || {
@@ -153,6 +155,7 @@ impl Options {
                 "--system" => options.systems.extend(values()),
                 "--count" => options.count = one(values()).parse().expect("--count is a number"),
                 "--json" => options.json = Some(one(values()).into()),
+                "--limit" => options.limit_ms = one(values()).parse().expect("--limit is a number"),
                 "--sessions" => options.sessions = true,
                 // Cargo passes this to every bench.
                 "--bench" => {}

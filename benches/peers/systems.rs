@@ -35,7 +35,8 @@ impl System {
             ))
         };
         let kind = match name {
-            "interviewai" => Kind::Ours(Server::start(&[])),
+            // Its log of sessions would stand between the rows.
+            "interviewai" => Kind::Ours(Server::start(&[("INTERVIEWAI_LOG__LEVEL", "error")])),
             "faster-whisper" => peer("faster-whisper", "utterance", "int8"),
             "faster-whisper-float32" => peer("faster-whisper", "utterance", "float32"),
             "faster-whisper-streaming" => peer("faster-whisper", "streaming", "int8"),

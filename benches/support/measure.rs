@@ -20,9 +20,26 @@ pub(crate) fn speech_end_ms(dir: &Path, entry: &Value, file: &Path) -> f64 {
 }
 
 fn labelled_end_ms(dir: &Path, entry: &Value) -> Option<f64> {
-    let files = entry["timings_files"].as_array()?;
-    let labels = files.iter().filter_map(Value::as_str).find(|file| file.ends_with(".ctm"))?;
-    ctm_end_ms(&std::fs::read_to_string(dir.join(labels)).ok()?)
+    let files: Vec<_> = entry["timings_files"].as_array()?.iter().filter_map(Value::as_str).collect();
+    let labels = |kind: &str| {
+        let file = files.iter().find(|file| file.ends_with(kind))?;
+        std::fs::read_to_string(dir.join(file)).ok()
+    };
+    labels(".ctm")
+        .and_then(|text| ctm_end_ms(&text))
+        .or_else(|| labels(".TextGrid").and_then(|text| text_grid_end_ms(&text)))
+}
+
+/// The end of the last labelled interval of a `.TextGrid` file in Praat's short form: start, end, label, a line each.
+pub(crate) fn text_grid_end_ms(text: &str) -> Option<f64> {
+    let lines: Vec<&str> = text.lines().map(str::trim).collect();
+    let number = |line: &str| line.parse::<f64>().ok();
+    let spoken = lines.windows(3).filter_map(|lines| {
+        let (_start, end) = (number(lines[0])?, number(lines[1])?);
+        let label = lines[2].strip_prefix('"')?.strip_suffix('"')?;
+        (!label.is_empty()).then_some(end * 1e3)
+    });
+    spoken.max_by(f64::total_cmp)
 }
 
 /// The end of the last word of a `.ctm` file: a word a line, as file, channel, start, duration, word.
