@@ -21,9 +21,12 @@ Words that were confirmed before and come again, a little displaced, are not sai
 >>> agreement.text()
 ' How would you design this? And'
 
-The buffer is trimmed where the last sentence but one that was confirmed ends, and later runs count from there:
+The buffer is trimmed where the last sentence but one that was confirmed ends, and later runs count from there. While there
+is but one sentence, it is trimmed where the last confirmed word ends:
 
->>> agreement.trim_point() is None
+>>> agreement.trim_point()
+4.9
+>>> Agreement().trim_point() is None
 True
 >>> agreement.insert([(0.0, 0.5, " And"), (1.0, 1.5, " now."), (2.0, 2.5, " Well")], 5.0)
 [' And']
@@ -72,12 +75,15 @@ class Agreement:
         return "".join(text for _, _, text in self.confirmed + self.hypothesis)
 
     def trim_point(self):
-        """Where the last confirmed sentence but one ends; none while fewer than two are confirmed."""
+        """Where a buffer that has grown too long is cut, as WhisperLiveKit does it; none while nothing is confirmed."""
+        if not self.confirmed:
+            return None
+        last = self.confirmed[-1][1]
         ends = [end for _, end, text in self.confirmed if text.rstrip().endswith((".", "?", "!"))]
-        if self.confirmed and ends and ends[-1] < self.confirmed[-1][1]:
+        if ends and ends[-1] < last:
             # The sentence that has begun counts as the last.
-            ends.append(self.confirmed[-1][1])
-        return ends[-2] if len(ends) >= 2 else None
+            ends.append(last)
+        return ends[-2] if len(ends) >= 2 else last
 
     def prompt(self, offset):
         """The last 200 characters of what was confirmed before the buffer's beginning."""

@@ -91,7 +91,7 @@ def by_streaming(library, turn):
             return agreement.text()
         point = agreement.trim_point()
         if heard - trimmed > TRIM_AFTER and point is not None:
-            trimmed = max(trimmed, int(point * RATE))
+            trimmed = min(heard, max(trimmed, int(point * RATE)))
 
 
 MODES = {"utterance": by_utterance, "streaming": by_streaming}

@@ -168,6 +168,6 @@ const MAX_MISSING: f64 = 0.05;
 /// Clients begin within this time, evenly: about a recording and its silence.
 const STAGGER_MS: f64 = 10_000.0;
 /// Long enough that its silence ends a turn, short enough that several fit.
-const LENGTHS_S: std::ops::RangeInclusive<f64> = 2.0..=10.0;
+const LENGTHS_S: std::ops::RangeInclusive<f64> = 2.0..=7.0;
 const CHUNK: Duration = Duration::from_millis(20);
 const CHUNK_BYTES: usize = 640;
