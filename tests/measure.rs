@@ -110,6 +110,8 @@ fn local_agreement_says_what_its_examples_say() {
     let script = "benches/peers/local_agreement.py";
     let mut python = Command::new("python3");
     python.args(["-m", "doctest", "-v", script]).current_dir(env!("CARGO_MANIFEST_DIR"));
+    // Nothing is written beside the script.
+    python.env("PYTHONDONTWRITEBYTECODE", "1");
     let output = python.output().expect("python3 is installed where the tests run");
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "{said}");
