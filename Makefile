@@ -3,7 +3,7 @@
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: demo test build weights fmt fmt-check lint doc bench fuzz deps test-deps clean-cache help
+.PHONY: demo test build weights fmt fmt-check lint doc bench bench-peers fuzz deps test-deps clean-cache help
 
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 PROGRAM := $(TARGET_DIR)/release/interviewai
@@ -52,6 +52,10 @@ bench: build weights ## Benches: tables on screen, JSON in target/bench-*.json
 	@cargo bench --locked --profile release --bench ear -- --json $(TARGET_DIR)/bench-ear.json
 	@cargo bench --locked --profile release --bench speech -- --json $(TARGET_DIR)/bench-speech.json
 
+bench-peers: build weights ## Beside faster-whisper and pywhispercpp, in one run of 10 minutes
+	$(call step,bench beside peers)
+	@cargo bench --locked --profile release --bench peers -- --json $(TARGET_DIR)/bench-peers.json
+
 fuzz: ## Fuzz every parser of foreign bytes, SECONDS each (codecs/fuzz/README.md)
 	$(call step,fuzz targets)
 	@SECONDS_EACH=$(or $(SECONDS),600) scripts/fuzz
@@ -64,8 +68,8 @@ test-deps: ## As deps, and Chromium for the browser tests
 	$(call step,system packages)
 	@scripts/install-packages tests
 
-clean-cache: ## Delete the fetched weights and test packages
-	rm -rf -- '$(CACHE)/weights' '$(CACHE)/test-packages'
+clean-cache: ## Delete the fetched weights, test packages and peers
+	rm -rf -- '$(CACHE)/weights' '$(CACHE)/test-packages' '$(CACHE)/peers'
 
 help:
 	@echo 'make demo and make test are all that a fresh machine needs. Targets:'

@@ -3,14 +3,14 @@
 //! `cargo bench --bench speech -- [--set NAME] [--count N] [--json FILE] [MANIFEST]`. Prints word error rate, CPU seconds a
 //! second of audio, and the time from the true end of speech to each stage. Say how busy the machine was when quoting it.
 
+#[path = "support/measure.rs"]
+mod measure;
 #[path = "../tests/support/server.rs"]
 mod server;
 
-use std::{
-    path::{Path, PathBuf},
-    time::Instant,
-};
+use std::{path::PathBuf, time::Instant};
 
+use measure::{CHUNK_MS, cpu_seconds, load, quantile, shown, speech_end_ms};
 use models::speech::wer::WordErrors;
 use serde_json::{Value, json};
 use server::{Server, final_text, manifest, speech_dir};
@@ -30,16 +30,17 @@ fn main() {
     let mut errors = Vec::new();
     let mut stages = Stages::default();
     let mut audio_s = 0.0;
-    let (cpu_before, began) = (cpu_seconds(server.pid()), Instant::now());
+    let cpu_so_far = || cpu_seconds(server.pid()).expect("the server runs");
+    let (cpu_before, began) = (cpu_so_far(), Instant::now());
     for (file, entry) in &entries {
         let events = server.stream(&["--silence", "1500"], std::slice::from_ref(file));
         let reference = entry["text"].as_str().expect("filtered above");
         errors.push(WordErrors::between(reference, &final_text(&events, file)));
         audio_s += entry["duration_s"].as_f64().expect("each entry has a duration");
-        stages.add(&events, labelled_end_ms(&dir, entry).unwrap_or_else(|| loud_end_ms(file)));
+        stages.add(&events, speech_end_ms(&dir, entry, file));
     }
     let errors: WordErrors = errors.into_iter().sum();
-    let cpu = (cpu_seconds(server.pid()) - cpu_before) / audio_s;
+    let cpu = (cpu_so_far() - cpu_before) / audio_s;
     println!("\nword error rate            {:>8.2} %", errors.rate() * 100.0);
     println!("CPU s / audio s            {cpu:>8.3}");
     println!("wall s / audio s           {:>8.3}", began.elapsed().as_secs_f64() / audio_s);
@@ -124,66 +125,9 @@ impl Stages {
     }
 }
 
-fn row(name: &str, mut values: Vec<f64>) -> Value {
-    values.sort_by(f64::total_cmp);
-    let at = |quantile: f64| {
-        let last = values.len().checked_sub(1)?;
-        values.get((last as f64 * quantile).round() as usize).copied()
-    };
-    let show = |value: Option<f64>| value.map_or("–".to_owned(), |value| format!("{value:.0}"));
-    println!("{name:<42} {:>6} {:>6} {:>6}  {}", show(at(0.5)), show(at(0.95)), show(at(1.0)), values.len());
-    json!({ "stage": name, "p50_ms": at(0.5), "p95_ms": at(0.95), "max_ms": at(1.0), "n": values.len() })
+fn row(name: &str, values: Vec<f64>) -> Value {
+    let at = |part| quantile(&values, part);
+    let n = values.len();
+    println!("{name:<42} {:>6} {:>6} {:>6}  {n}", shown(at(0.5)), shown(at(0.95)), shown(at(1.0)));
+    json!({ "stage": name, "p50_ms": at(0.5), "p95_ms": at(0.95), "max_ms": at(1.0), "n": n })
 }
-
-/// The end of the last word, where people have labelled it (`.ctm`: file, channel, start, duration, word).
-fn labelled_end_ms(dir: &Path, entry: &Value) -> Option<f64> {
-    let files = entry["timings_files"].as_array()?;
-    let labels = files.iter().filter_map(Value::as_str).find(|file| file.ends_with(".ctm"))?;
-    let text = std::fs::read_to_string(dir.join(labels)).ok()?;
-    let fields: Vec<f64> = text
-        .lines()
-        .last()?
-        .split_whitespace()
-        .skip(2)
-        .take(2)
-        .filter_map(|field| field.parse().ok())
-        .collect();
-    (fields.len() == 2).then(|| fields.iter().sum::<f64>() * 1e3)
-}
-
-/// The end of the last 10 ms that are louder than 30 dB below the loudest: a stand-in for labels, found without the
-/// detector that is being measured. Late on a noisy recording, which makes latencies look shorter.
-fn loud_end_ms(file: &Path) -> f64 {
-    let format = codecs::StreamFormat { codec: codecs::Codec::Auto, sample_rate: None, channels: None };
-    let (mut mono, mut rate) = (Vec::new(), 16_000);
-    let mut keep = |pcm: codecs::Pcm<'_>| {
-        rate = pcm.sample_rate;
-        codecs::downmix(pcm.interleaved, pcm.channels, &mut mono);
-    };
-    let bytes = std::fs::read(file).expect("the recording can be read");
-    codecs::decode_whole(format, &bytes, &mut keep).expect("the recording decodes");
-    let loudness = |frame: &[f32]| frame.iter().map(|sample| sample * sample).sum::<f32>();
-    let frames: Vec<f32> = mono.chunks(rate as usize / 100).map(loudness).collect();
-    let loudest = frames.iter().copied().fold(0.0, f32::max);
-    let last = frames.iter().rposition(|energy| *energy > loudest * 1e-3).unwrap_or_default();
-    (last + 1) as f64 * 10.0
-}
-
-/// CPU seconds that a process has used.
-fn cpu_seconds(pid: u32) -> f64 {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("the server runs");
-    // Fields 14 and 15 of proc(5); the name before them may hold spaces but ends with ')'.
-    let (_, after) = stat.rsplit_once(')').expect("proc(5)");
-    let ticks = after.split_whitespace().skip(11).take(2).map(|ticks| ticks.parse::<f64>().expect("proc(5)"));
-    ticks.sum::<f64>() / CLOCK_TICKS
-}
-
-fn load() -> String {
-    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    load.split(' ').take(2).collect::<Vec<_>>().join(" ")
-}
-
-/// The first byte leaves when the first 20 ms have been said; `received_ms` counts from there.
-const CHUNK_MS: f64 = 20.0;
-/// `USER_HZ` on Linux.
-const CLOCK_TICKS: f64 = 100.0;

@@ -85,11 +85,18 @@ impl Server {
 
     /// Streams `files` to this server as `interviewai stream --json` does.
     pub(crate) fn stream(&self, arguments: &[&str], files: &[PathBuf]) -> Vec<Value> {
+        self.try_stream(arguments, files).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// As [`stream`](Self::stream); what the program complained about, when it failed.
+    pub(crate) fn try_stream(&self, arguments: &[&str], files: &[PathBuf]) -> Result<Vec<Value>, String> {
         let mut command = interviewai();
         command.args(["stream", "--json", "--url", &self.ws]).args(arguments).args(files);
         let (output, out, err) = run(&mut command);
-        assert!(output.status.success(), "{err}");
-        out.lines().map(|line| serde_json::from_str(line).expect("each line is JSON")).collect()
+        if !output.status.success() {
+            return Err(err);
+        }
+        Ok(out.lines().map(|line| serde_json::from_str(line).expect("each line is JSON")).collect())
     }
 
     /// Sends SIGTERM and waits; the exit code.
