@@ -173,6 +173,7 @@ impl Recogniser {
                 vocabulary: Arc::from([]),
                 priority: Priority::Final,
                 stream: 1,
+                cache: false,
             };
             let events = self.pool.transcribe(request).collect::<Vec<_>>().await;
             match events.into_iter().last() {

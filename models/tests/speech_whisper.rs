@@ -35,6 +35,7 @@ fn request(audio: impl Into<Arc<[f32]>>) -> TranscribeRequest {
         vocabulary: Arc::from([]),
         priority: Priority::Final,
         stream: 1,
+        cache: false,
     }
 }
 

@@ -218,7 +218,7 @@ impl Job {
             Ok(_) => "done",
             Err(TranscribeError::Superseded) => "superseded",
             Err(TranscribeError::Overloaded { .. }) => "overloaded",
-            Err(TranscribeError::Failed(_)) => "failed",
+            Err(TranscribeError::Failed(_) | TranscribeError::NotServed(_)) => "failed",
         };
         let labels = [("priority", label(self.request.priority)), ("outcome", outcome)];
         metrics::counter!("speech_jobs_total", &labels).increment(1);

@@ -32,6 +32,7 @@ use super::{TranscribeError, TranscribeRequest, Transcriber, Transcript, Transcr
 ///     vocabulary: Arc::from([]),
 ///     priority: Priority::Final,
 ///     stream: 1,
+///     cache: false,
 /// };
 /// let events: Vec<_> = speech.transcribe(request).collect().await;
 /// assert!(matches!(&events[..], [Ok(TranscriptEvent::Final(said))] if said.text == "What is a lifetime?"));
@@ -155,6 +156,7 @@ mod tests {
             vocabulary: Arc::from([]),
             priority: Priority::Final,
             stream,
+            cache: false,
         }
     }
 
