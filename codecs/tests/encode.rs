@@ -8,7 +8,6 @@ mod fixtures;
 #[path = "support/likeness.rs"]
 mod likeness;
 #[path = "support/stream.rs"]
-#[allow(dead_code)]
 mod stream;
 
 use codecs::{Codec, StreamFormat, decode_whole, encode_ogg_opus, encode_wav};

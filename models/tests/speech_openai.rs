@@ -83,8 +83,8 @@ async fn reads_what_servers_answer() {
     let cases: &[(&str, &str, &str, Words)] = &[
         (
             "words without punctuation, as OpenAI sends them",
-            r#"{"text":"Hello, Dr. O'Neil - twenty-one.","language":"english","duration":2.0,
-                "segments":[{"start":0,"end":2,"text":" Hello, Dr. O'Neil - twenty-one.","avg_logprob":-0.6931472}],
+            r#"{"text":"Hello, Dr. O'Neil & twenty-one.","language":"english","duration":2.0,
+                "segments":[{"start":0,"end":2,"text":" Hello, Dr. O'Neil & twenty-one.","avg_logprob":-0.6931472}],
                 "words":[{"word":"Hello","start":0.1,"end":0.4},{"word":"Dr","start":0.4,"end":0.6},
                          {"word":"O'Neil","start":0.7,"end":1.0},{"word":"twenty","start":1.1,"end":1.3},{"word":"one","start":1.3,"end":9.0}]}"#,
             "en",
@@ -92,7 +92,7 @@ async fn reads_what_servers_answer() {
                 ("Hello,", 100, 400, 50),
                 ("Dr.", 400, 600, 50),
                 ("O'Neil", 700, 1000, 50),
-                ("-", 700, 700, 50),
+                ("&", 700, 700, 50),
                 ("twenty-one.", 1100, 2000, 50),
             ],
         ),
@@ -104,10 +104,10 @@ async fn reads_what_servers_answer() {
         ),
         (
             "words that are not those of the text: segments",
-            r#"{"text":"It is 5 %.","words":[{"word":"five","start":0,"end":1}],
-                "segments":[{"start":0.5,"end":1.5,"text":"It is 5 %.","avg_logprob":-0.6931472,"no_speech_prob":0.9}]}"#,
+            r#"{"text":"It is 5%.","words":[{"word":"five","start":0,"end":1}],
+                "segments":[{"start":0.5,"end":1.5,"text":"It is 5%.","avg_logprob":-0.6931472,"no_speech_prob":0.9}]}"#,
             "en",
-            &[("It", 500, 750, 50), ("is", 750, 1000, 50), ("5", 1000, 1167, 50), ("%.", 1167, 1417, 50)],
+            &[("It", 500, 800, 50), ("is", 800, 1100, 50), ("5%.", 1100, 1500, 50)],
         ),
         (
             "two segments, one of them made up for silence",
@@ -152,13 +152,7 @@ async fn reads_what_servers_answer() {
             .iter()
             .map(|w| (w.text.as_str(), w.start_ms, w.end_ms, (w.confidence * 100.0).round() as u32))
             .collect();
-        // Times by length of writing are right to the millisecond where the case is about them, so compare all.
-        if *name == "words that are not those of the text: segments" {
-            assert_eq!(found.len(), words.len(), "{name}: {found:?}");
-            assert_eq!((found[0].1, found[3].2), (500, 1500), "{name}: {found:?}");
-        } else {
-            assert_eq!(&found[..], *words, "{name}");
-        }
+        assert_eq!(&found[..], *words, "{name}");
         let joined = found.iter().map(|word| word.0).collect::<Vec<_>>().join(" ");
         assert_eq!(
             (transcript.text.as_str(), transcript.language.as_str()),
@@ -170,13 +164,15 @@ async fn reads_what_servers_answer() {
     }
 }
 
+/// A name, what the server does at each connection, the requests it gets, and what comes of it.
+type Retried = (&'static str, Vec<Vec<Step>>, usize, Result<(), &'static str>);
+
 #[tokio::test]
 async fn asks_again_only_where_it_is_worth_it() {
     let good = || ok(r#"{"text":"yes"}"#);
     let message = r#"{"error":{"message":"what I say","code":"some_code"}}"#;
-    // What the server does at each connection, the requests it gets, and what comes of it.
     let refused = |status: &str| response(status, "", message);
-    let cases: Vec<(&str, Vec<Vec<Step>>, usize, Result<(), &str>)> = vec![
+    let cases: Vec<Retried> = vec![
         ("500 then 200", vec![refused("500 Internal Server Error"), good()], 2, Ok(())),
         ("503 twice", vec![refused("503 Busy"), refused("503 Busy"), good()], 3, Ok(())),
         ("429 then 200", vec![refused("429 Too Many Requests"), good()], 2, Ok(())),

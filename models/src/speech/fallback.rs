@@ -36,7 +36,7 @@ impl Default for FallbackConfig {
 ///
 /// After a failure the first rests: all requests go to the second, until one, after the cool-down, probes the first. Each
 /// switch is reported once, as a warning (`speech_fallback`, `speech_restored`) to the next speculative or final
-/// request that comes to its end, whoever made it.
+/// request that gets its text, whoever made it.
 ///
 /// No failure are: [`TranscribeError::Superseded`], [`TranscribeError::NotServed`], and
 /// [`TranscribeError::Overloaded`] of anything but a final. They are passed on.
@@ -119,8 +119,9 @@ impl Transcriber for Fallback {
             // Its warnings are not shown.
             return events;
         }
-        // At the end, so that the request that caused the switch tells of it.
-        let last = |event: &Event| matches!(event, Ok(TranscriptEvent::Final(_)) | Err(_));
+        // With the text, so that the request that caused the switch tells of it; an error may be followed by another
+        // try, and its warnings be forgotten.
+        let last = |event: &Event| matches!(event, Ok(TranscriptEvent::Final(_)));
         events
             .flat_map(move |event| {
                 let news = if last(&event) { shared.take_news() } else { VecDeque::new() };

@@ -19,7 +19,7 @@ pub(crate) struct WhisperServer {
 }
 
 impl WhisperServer {
-    /// Starts the server and waits until it accepts, after fetching it when this is the first time (190 MB).
+    /// Starts the server and waits until it accepts, after fetching it when this is the first time (464 MB installed).
     ///
     /// `None`, and a line on stderr, when `INTERVIEWAI_SKIP_WHISPER_SERVER=1`.
     ///
