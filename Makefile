@@ -65,7 +65,7 @@ test-deps: ## As deps, and Chromium for the browser tests
 	@scripts/install-packages tests
 
 clean-cache: ## Delete the fetched weights and test packages
-	rm -rf -- '$(CACHE)/weights' '$(CACHE)/test-packages'
+	rm -rf -- '$(CACHE)/weights' '$(CACHE)/test-packages' '$(CACHE)/test-servers'
 
 help:
 	@echo 'make demo and make test are all that a fresh machine needs. Targets:'

@@ -15,16 +15,17 @@ mod speech;
 pub(crate) use self::{
     access::Auth,
     answers::Answers,
+    cache::Cache,
     candidate::{Candidate, Document},
     log::Log,
     session::Detector,
-    speech::Speech,
+    speech::{Provider, Speech},
 };
 
 use std::{
     env, fmt,
     net::{IpAddr, Ipv4Addr, SocketAddr},
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 use engine::config::{SessionConfig, SessionLimits};
@@ -42,7 +43,7 @@ pub(crate) struct Settings {
     pub(crate) api_address: SocketAddr,
     /// Who may connect.
     pub(crate) auth: Auth,
-    /// Local speech recognition.
+    /// Who writes speech down.
     pub(crate) speech: Speech,
     /// Who answers.
     pub(crate) answers: Answers,
@@ -54,8 +55,8 @@ pub(crate) struct Settings {
     pub(crate) session: SessionConfig,
     /// Which voice-activity detector.
     pub(crate) detector: Detector,
-    /// Where weights lie.
-    pub(crate) cache_dir: PathBuf,
+    /// What is kept, and where.
+    pub(crate) cache: Cache,
     /// What is logged.
     pub(crate) log: Log,
 }
@@ -103,7 +104,7 @@ impl Settings {
         let candidate = reader.candidate();
         let session = reader.session();
         let answers = reader.answers();
-        let cache_dir = reader.cache_dir();
+        let cache = reader.cache();
         // All are read before the first that is wrong ends this, so that every problem is listed.
         let (limits, log) = (reader.limits(), reader.log());
         let detector = reader.get("turns.detector", Detector::Earshot);
@@ -118,7 +119,7 @@ impl Settings {
             limits,
             session: session?,
             detector,
-            cache_dir: cache_dir?,
+            cache: cache?,
             log,
         })
     }
@@ -146,7 +147,7 @@ mod tests {
         let settings = Settings::from_sources(None, &[("HOME".to_owned(), "/home/ada".to_owned())]).unwrap();
         assert_eq!(settings.audio_address.to_string(), "127.0.0.1:8081");
         assert_eq!(settings.api_address.to_string(), "127.0.0.1:8080");
-        assert_eq!(settings.cache_dir, Path::new("/home/ada/.cache/interviewai"));
+        assert_eq!(settings.cache.dir, Path::new("/home/ada/.cache/interviewai"));
         assert!(matches!((settings.auth, settings.answers), (Auth::Off, Answers::Notes)));
         assert_eq!(settings.session, SessionConfig::default());
         assert_eq!(settings.limits, SessionLimits::default());
@@ -181,7 +182,7 @@ mod tests {
         let settings =
             load(toml, &[("INTERVIEWAI_AUDIO__PORT", "0"), ("INTERVIEWAI_CACHE_DIR", "/x")]).unwrap();
         assert_eq!((settings.audio_address.port(), settings.session.turns.min_silence_ms), (0, 700));
-        assert_eq!(settings.cache_dir, Path::new("/x"));
+        assert_eq!(settings.cache.dir, Path::new("/x"));
     }
 
     #[test]
@@ -193,6 +194,34 @@ mod tests {
         assert!(matches!(load("", &[("OPENAI_API_KEY", "sk-x")]).unwrap().answers, Answers::OpenAi(_)));
         let notes = load("[answers]\nprovider = \"notes\"", &[("OPENAI_API_KEY", "sk-x")]).unwrap();
         assert!(matches!(notes.answers, Answers::Notes));
+    }
+
+    #[test]
+    fn speech_goes_where_it_is_configured_to_go() {
+        let settings = load("", &[]).unwrap().speech;
+        assert_eq!((settings.provider, settings.fallback), (Provider::Local, None));
+        // The key for answers sends no audio anywhere.
+        let settings = load("", &[("OPENAI_API_KEY", "sk-x")]).unwrap().speech;
+        assert!(!settings.uses(Provider::OpenAi) && settings.openai.api_key.is_none());
+        let toml = "[speech]\nprovider = \"openai\"\nfallback = \"local\"\nbase_url = \"http://127.0.0.1:1/v1\"\nupload = \"opus\"\n";
+        let settings = load(toml, &[]).unwrap().speech;
+        assert_eq!((settings.provider, settings.fallback), (Provider::OpenAi, Some(Provider::Local)));
+        assert_eq!(settings.openai.base_url, "http://127.0.0.1:1/v1");
+
+        let wrong = |toml: &str, expected: &str| {
+            let error = load(&format!("[speech]\n{toml}"), &[]).unwrap_err();
+            assert!(error.contains(expected), "{expected:?} is missing in: {error}");
+        };
+        wrong("provider = \"remote\"", "speech.provider is \"remote\": use \"local\" or \"openai\"");
+        wrong("fallback = \"auto\"", "speech.fallback is \"auto\": use \"none\" or \"local\" or \"openai\"");
+        wrong("fallback = \"local\"", "speech.fallback is the same as speech.provider");
+        wrong("provider = \"openai\"", "set speech.api_key, or speech.base_url");
+        wrong("fallback = \"openai\"", "set speech.api_key, or speech.base_url");
+        wrong("provider = \"openai\"\nbase_url = \"nowhere\"", "[speech] the base URL");
+        wrong("upload = \"mp3\"", "speech.upload is \"mp3\": use \"wav\" or \"opus\"");
+        wrong("retries = 11", "speech.retries is 11: use 0 to 10");
+        wrong("max_concurrent_requests = 0", "use 1 to 1000");
+        wrong("max_speculative_requests_per_minute = 601", "use 0 to 600");
     }
 
     #[test]
@@ -217,8 +246,11 @@ mod tests {
     #[test]
     fn secrets_stay_out_of_debug_output() {
         let token = "0123456789abcdef0123456789abcdef";
-        let settings =
-            load("", &[("OPENAI_API_KEY", "sk-secret"), ("INTERVIEWAI_AUTH__TOKEN", token)]).unwrap();
+        let settings = load(
+            "[speech]\napi_key = \"sk-secret\"",
+            &[("OPENAI_API_KEY", "sk-secret"), ("INTERVIEWAI_AUTH__TOKEN", token)],
+        )
+        .unwrap();
         let shown = format!("{settings:?}");
         assert!(!shown.contains("sk-secret") && !shown.contains(token), "{shown}");
     }

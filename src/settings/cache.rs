@@ -4,8 +4,22 @@ use std::path::{Path, PathBuf};
 
 use super::Reader;
 
+/// What is kept.
+#[derive(Debug)]
+pub(crate) struct Cache {
+    /// Where weights lie.
+    pub(crate) dir: PathBuf,
+    /// Texts kept in memory; 0 keeps none.
+    pub(crate) transcripts_mb: usize,
+}
+
 impl Reader {
-    pub(super) fn cache_dir(&mut self) -> Option<PathBuf> {
+    pub(super) fn cache(&mut self) -> Option<Cache> {
+        let transcripts_mb = self.number("cache.transcripts_mb", 16, 65_536);
+        Some(Cache { dir: self.cache_dir()?, transcripts_mb })
+    }
+
+    fn cache_dir(&mut self) -> Option<PathBuf> {
         if let Some(dir) = self.optional::<PathBuf>("cache.dir") {
             return Some(dir);
         }

@@ -97,6 +97,15 @@ impl Reader {
         }
     }
 
+    /// A number from 0 to `most`.
+    pub(super) fn number(&mut self, key: &'static str, default: usize, most: usize) -> usize {
+        let number = self.get(key, default);
+        if number > most {
+            self.problem(format!("{key} is {number}: use 0 to {most}"));
+        }
+        number.min(most)
+    }
+
     /// A misspelt name would otherwise be silently without effect.
     pub(super) fn refuse_unknown(&mut self) {
         match self.figment.extract::<Dict>() {
