@@ -69,7 +69,7 @@ test-deps: ## As deps, and Chromium for the browser tests
 	@scripts/install-packages tests
 
 clean-cache: ## Delete the fetched weights, test packages and peers
-	rm -rf -- '$(CACHE)/weights' '$(CACHE)/test-packages' '$(CACHE)/peers'
+	rm -rf -- '$(CACHE)/weights' '$(CACHE)/test-packages' '$(CACHE)/test-servers' '$(CACHE)/peers'
 
 help:
 	@echo 'make demo and make test are all that a fresh machine needs. Targets:'

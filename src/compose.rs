@@ -12,7 +12,7 @@ use engine::{
 };
 use models::{
     chat::{ChatModel, Notes, OpenAiChat},
-    speech::{InferencePool, PoolConfig},
+    speech::{Cached, Fallback, InferencePool, OpenAiTranscriber, PoolConfig, Transcriber, TranscriptCache},
     vad::{EarshotVad, WebRtcMode, WebRtcVad},
 };
 use tokio::{net::TcpListener, task::JoinSet};
@@ -21,48 +21,93 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     Error, bridge,
     command::models::ensure,
-    settings::{Answers, Auth, Candidate, Detector, Document, Settings},
+    settings::{Answers, Auth, Candidate, Detector, Document, Provider, Settings, Speech},
 };
 
 /// An engine built from `settings`; fetches weights that are missing, with a progress bar.
 pub(crate) async fn engine(settings: &Settings) -> Result<Engine, Error> {
     let candidate = candidate(&settings.candidate);
     let chat = chat(&settings.answers)?;
-    let pool = speech(settings).await?;
+    let transcriber = speech(settings).await?;
     let authorizer: Arc<dyn Authorizer> = match &settings.auth {
         Auth::Off => Arc::new(NoAuth),
         Auth::Token(token) => Arc::new(SharedToken::new(token.clone())),
     };
+    let max_sessions = max_sessions(settings.limits.max_sessions, transcriber.capacity());
     Ok(Engine {
         limits: settings.limits,
         defaults: settings.session.clone(),
         vad: detector(settings.detector),
-        transcriber: Arc::new(pool),
+        transcriber,
         chat,
         authorizer,
         context: Arc::new(OneCandidate(candidate)),
         recorder: Arc::new(RecentSessions::default()),
         meter: Arc::new(Unmetered::default()),
-        registry: Registry::new(settings.limits.max_sessions),
+        registry: Registry::new(max_sessions),
     })
+}
+
+/// No more sessions than are allowed, nor than are written down in time: further ones are refused at once.
+fn max_sessions(allowed: usize, capacity: Option<usize>) -> usize {
+    let max = capacity.map_or(allowed, |capacity| capacity.min(allowed));
+    tracing::info!(max, allowed, capacity, "sessions at once");
+    max
 }
 
 /// How many workers and threads the settings, or else the cores, call for.
 pub(crate) fn pool_config(settings: &Settings) -> PoolConfig {
     let cores = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
     let mut config = PoolConfig::for_cores(cores);
-    config.workers = settings.speech.workers.unwrap_or(config.workers);
-    config.threads_per_worker = settings.speech.threads.unwrap_or(config.threads_per_worker);
+    config.workers = settings.speech.local.workers.unwrap_or(config.workers);
+    config.threads_per_worker = settings.speech.local.threads.unwrap_or(config.threads_per_worker);
     config
 }
 
-async fn speech(settings: &Settings) -> Result<InferencePool, Error> {
-    let path = match &settings.speech.weights_file {
-        Some(file) => file.clone(),
-        None => ensure(settings, &settings.speech.weights).await?,
-    };
-    let config = pool_config(settings);
-    Ok(tokio::task::spawn_blocking(move || InferencePool::load(&path, config)).await??)
+/// Who writes speech down; fetches weights that are missing, if they are needed.
+async fn speech(settings: &Settings) -> Result<Arc<dyn Transcriber>, Error> {
+    let Speech { provider, fallback, ref fallback_config, .. } = settings.speech;
+    let megabytes = settings.cache.transcripts_mb as u64;
+    // One cache for both: each text is found again by the name of who wrote it.
+    let cache = (megabytes > 0).then(|| TranscriptCache::new(megabytes << 20));
+    let first = recogniser(settings, provider, cache.as_ref()).await?;
+    let Some(fallback) = fallback else { return Ok(first) };
+    let second = recogniser(settings, fallback, cache.as_ref()).await?;
+    Ok(Arc::new(Fallback::new(first, second, fallback_config.clone())))
+}
+
+async fn recogniser(
+    settings: &Settings,
+    provider: Provider,
+    cache: Option<&TranscriptCache>,
+) -> Result<Arc<dyn Transcriber>, Error> {
+    match provider {
+        Provider::Local => {
+            let path = match &settings.speech.local.weights_file {
+                Some(file) => file.clone(),
+                None => ensure(settings, &settings.speech.local.weights).await?,
+            };
+            let (config, model) = (pool_config(settings), format!("local {}", path.display()));
+            let pool = tokio::task::spawn_blocking(move || InferencePool::load(&path, config)).await??;
+            Ok(cached(pool, model, cache))
+        }
+        Provider::OpenAi => {
+            let config = settings.speech.openai.clone();
+            let model = format!("{} {}", config.base_url, config.model);
+            Ok(cached(OpenAiTranscriber::new(config)?, model, cache))
+        }
+    }
+}
+
+fn cached<T: Transcriber + 'static>(
+    transcriber: T,
+    model: String,
+    cache: Option<&TranscriptCache>,
+) -> Arc<dyn Transcriber> {
+    match cache {
+        Some(cache) => Arc::new(Cached::new(transcriber, model, cache.clone())),
+        None => Arc::new(transcriber),
+    }
 }
 
 fn detector(detector: Detector) -> VadFactory {

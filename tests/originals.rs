@@ -171,8 +171,11 @@ impl Recogniser {
                 audio: Arc::from(samples.get(*from..to).unwrap_or_default()),
                 language: Some("en".to_owned()),
                 vocabulary: Arc::from([]),
+                settled: Arc::from([]),
+                before: Arc::from(""),
                 priority: Priority::Final,
                 stream: 1,
+                cache: false,
             };
             let events = self.pool.transcribe(request).collect::<Vec<_>>().await;
             match events.into_iter().last() {

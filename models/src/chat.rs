@@ -10,9 +10,11 @@ mod scripted;
 
 pub use self::{
     notes::Notes,
-    openai::{LOG_DIRECTIVE, OpenAiChat, OpenAiChatConfig, OpenAiConfigError},
+    openai::{LOG_DIRECTIVE, OpenAiChat, OpenAiChatConfig},
     scripted::{ScriptedChat, ScriptedDelta},
 };
+
+pub use crate::openai::OpenAiConfigError;
 
 use std::sync::Arc;
 

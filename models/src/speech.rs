@@ -1,21 +1,32 @@
 //! The speech-recognition seam: a stretch of audio in, its words out.
 //!
-//! Not here: what an utterance is or when it ends; the caller brings audio already cut.
+//! Implementations: [`InferencePool`] computes here, [`OpenAiTranscriber`] asks an OpenAI-compatible server,
+//! [`Fallback`] is two of them, [`Cached`] remembers; [`ScriptedTranscriber`] is for tests. Not here: what an utterance
+//! is or when it ends; the caller brings audio already cut.
 
+mod cached;
 mod engine;
+mod fallback;
 mod guard;
+mod languages;
+mod openai;
 mod pieces;
 mod pool;
 mod queue;
 mod scripted;
+mod started;
 pub mod wer;
 mod whisper;
 mod words;
 
 pub use self::{
+    cached::{Cached, TranscriptCache},
+    fallback::{Fallback, FallbackConfig},
+    openai::{OpenAiSpeechConfig, OpenAiTranscriber, UploadFormat},
     pool::{InferencePool, LoadError, PoolConfig, Precision},
     scripted::ScriptedTranscriber,
 };
+pub use crate::openai::OpenAiConfigError;
 
 use std::sync::Arc;
 
@@ -50,6 +61,8 @@ pub struct TranscribeRequest {
     pub priority: Priority,
     /// Identifies the source of the audio, for fairness and latest-wins among interim requests. Any stable number.
     pub stream: u64,
+    /// Whether the text may be kept for, and taken from, a request with the same audio; see [`Cached`].
+    pub cache: bool,
 }
 
 /// What a [`Transcriber`] reports.
@@ -106,6 +119,10 @@ pub enum TranscribeError {
     /// A newer or more urgent request took the place of this interim one. Nothing to do.
     #[error("superseded by a newer or more urgent request")]
     Superseded,
+    /// This transcriber does not take such requests, or no more of them for now; says why. Ask
+    /// [`Transcriber::serves`] first.
+    #[error("not served: {0}")]
+    NotServed(&'static str),
     /// The back-end failed. The audio is unharmed: the request may be sent again.
     #[error("speech recognition failed: {0}")]
     Failed(String),
@@ -113,6 +130,12 @@ pub enum TranscribeError {
 
 /// Writes speech down.
 pub trait Transcriber: Send + Sync {
+    /// Whether a request of this class would be taken now. What is not is best left unasked: it ends with
+    /// [`TranscribeError::NotServed`]. Finals always are. The answer may change with time; cheap.
+    fn serves(&self, _priority: Priority) -> bool {
+        true
+    }
+
     /// Starts on `request` and reports as it goes; the stream ends after [`TranscriptEvent::Final`] or an error.
     ///
     /// The work is queued by the call itself, not by the first poll. Dropping the stream cancels it, queued or running.
@@ -121,6 +144,24 @@ pub trait Transcriber: Send + Sync {
         request: TranscribeRequest,
     ) -> BoxStream<'static, Result<TranscriptEvent, TranscribeError>>;
 
+    /// How many sessions this serves in time, half of each being speech; `None` where this process cannot tell.
+    fn capacity(&self) -> Option<usize> {
+        None
+    }
+
     /// The guess was right: the speculative request of `stream`, queued or running, is served as a final one from now on.
     fn confirm(&self, _stream: u64) {}
+}
+
+impl<T: Transcriber + ?Sized> Transcriber for Arc<T> {
+    fn serves(&self, priority: Priority) -> bool {
+        (**self).serves(priority)
+    }
+
+    fn transcribe(
+        &self,
+        request: TranscribeRequest,
+    ) -> BoxStream<'static, Result<TranscriptEvent, TranscribeError>> {
+        (**self).transcribe(request)
+    }
 }

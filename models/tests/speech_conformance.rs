@@ -1,4 +1,5 @@
-//! What every `Transcriber` does, run on each: scripted, and local Whisper with real weights.
+//! What every `Transcriber` does, run on each: scripted, local Whisper with real weights, an OpenAI-compatible server,
+//! `Fallback` of two, `Cached`.
 //!
 //! Not here: what is recognised, or in which order jobs run.
 #![allow(clippy::unwrap_used)]
@@ -6,19 +7,33 @@
 #[path = "common/recordings.rs"]
 #[allow(dead_code)]
 mod recordings;
+#[path = "common/sse_server.rs"]
+#[allow(dead_code)]
+mod sse_server;
 
 use std::{num::NonZeroUsize, sync::Arc, time::Duration};
 
 use futures_util::{StreamExt, future::join_all};
 use models::speech::{
-    InferencePool, PoolConfig, Priority, ScriptedTranscriber, TranscribeError, TranscribeRequest,
-    Transcriber, Transcript, TranscriptEvent,
+    Cached, Fallback, FallbackConfig, InferencePool, OpenAiSpeechConfig, OpenAiTranscriber, PoolConfig,
+    Priority, ScriptedTranscriber, TranscribeError, TranscribeRequest, Transcriber, Transcript,
+    TranscriptCache, TranscriptEvent,
 };
+use sse_server::{SseServer, Step};
 
 fn request(priority: Priority, stream: u64) -> TranscribeRequest {
-    let (audio, vocabulary) = (Arc::from([0.0; 8_000]), Arc::from(["Rust".to_owned()]));
-    let (settled, before) = (Arc::from([]), Arc::from(""));
-    TranscribeRequest { audio, language: Some("en".into()), vocabulary, settled, before, priority, stream }
+    // Each stream's audio is its own, so that no cache answers one with another's.
+    let audio = vec![0.0; 8_000 + stream as usize].into();
+    TranscribeRequest {
+        audio,
+        language: Some("en".into()),
+        vocabulary: Arc::from(["Rust".to_owned()]),
+        settled: Arc::from([]),
+        before: Arc::from(""),
+        priority,
+        stream,
+        cache: true,
+    }
 }
 
 /// The suite. `transcriber` finds nothing in silence.
@@ -63,18 +78,52 @@ async fn conforms(transcriber: Arc<dyn Transcriber>) {
     assert!(matches!(events.last(), Some(Ok(TranscriptEvent::Final(_)))), "{events:?}");
 }
 
+fn silent() -> ScriptedTranscriber {
+    let silence = Transcript { language: "en".into(), ..Transcript::default() };
+    ScriptedTranscriber::new(move |_| (Duration::from_millis(100), Ok(silence.clone())))
+}
+
+fn local() -> InferencePool {
+    let one = NonZeroUsize::MIN;
+    let config = PoolConfig { max_waiting: 16, ..PoolConfig::for_cores(one) };
+    InferencePool::load(recordings::weights("tiny.en"), config).unwrap()
+}
+
 #[tokio::test(start_paused = true)]
 async fn scripted() {
-    let silence = Transcript { language: "en".into(), ..Transcript::default() };
-    conforms(Arc::new(ScriptedTranscriber::new(move |_| (Duration::from_millis(100), Ok(silence.clone())))))
-        .await;
+    conforms(Arc::new(silent())).await;
 }
 
 #[tokio::test]
 async fn local_whisper() {
-    let one = NonZeroUsize::MIN;
-    conforms(Arc::new(
-        InferencePool::load(recordings::weights("tiny.en"), PoolConfig::for_cores(one)).unwrap(),
-    ))
-    .await;
+    conforms(Arc::new(local())).await;
+}
+
+#[tokio::test]
+async fn openai() {
+    let body = r#"{"text":"","language":"english","segments":[]}"#;
+    let length = body.len();
+    let head = format!("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n");
+    let server = SseServer::start(vec![Step::Send((head + body).into()), Step::Close]).await;
+    let config =
+        OpenAiSpeechConfig { base_url: server.base_url(), interims: true, ..OpenAiSpeechConfig::default() };
+    conforms(Arc::new(OpenAiTranscriber::new(config).unwrap())).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn fallback() {
+    conforms(Arc::new(Fallback::new(Arc::new(silent()), Arc::new(silent()), FallbackConfig::default())))
+        .await;
+    let failing = ScriptedTranscriber::in_order([]);
+    conforms(Arc::new(Fallback::new(Arc::new(failing), Arc::new(silent()), FallbackConfig::default()))).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn cached() {
+    conforms(Arc::new(Cached::new(silent(), "scripted", TranscriptCache::new(1 << 20)))).await;
+}
+
+#[tokio::test]
+async fn cached_local_whisper() {
+    conforms(Arc::new(Cached::new(local(), "tiny.en", TranscriptCache::new(1 << 20)))).await;
 }

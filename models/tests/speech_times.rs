@@ -57,6 +57,7 @@ fn words(pool: &InferencePool, audio: Vec<f32>) -> Vec<Word> {
         vocabulary: Arc::from([]),
         settled: Arc::from([]),
         before: Arc::from(""),
+        cache: false,
         priority: Priority::Final,
         stream: 1,
     };

@@ -36,6 +36,7 @@ fn request(audio: impl Into<Arc<[f32]>>) -> TranscribeRequest {
         before: Arc::from(""),
         priority: Priority::Final,
         stream: 1,
+        cache: false,
     }
 }
 

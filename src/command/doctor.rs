@@ -10,7 +10,7 @@ use tokio::{
 
 use crate::{
     Error, compose,
-    settings::{Answers, Auth, Settings},
+    settings::{Answers, Auth, Provider, Settings},
 };
 
 /// What one check found.
@@ -27,6 +27,7 @@ use Finding::{Bad, Good, Weak};
 
 pub(crate) async fn run(settings: &Settings) -> Result<ExitCode, Error> {
     let findings = [
+        ("speech", speech(settings).await),
         ("weights", weights(settings)),
         ("cache", cache(settings)),
         ("processor", processor()),
@@ -53,15 +54,39 @@ pub(crate) async fn run(settings: &Settings) -> Result<ExitCode, Error> {
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
+async fn speech(settings: &Settings) -> Finding {
+    let speech = &settings.speech;
+    let name = |provider| match provider {
+        Provider::Local => "this machine".to_owned(),
+        Provider::OpenAi => format!("{} by {}", speech.openai.model, speech.openai.base_url),
+    };
+    let mut text = name(speech.provider);
+    if let Some(fallback) = speech.fallback {
+        text = format!("{text}; when that fails, {}", name(fallback));
+    }
+    if !speech.uses(Provider::OpenAi) {
+        return Good(text);
+    }
+    match reach("speech.base_url", &speech.openai.base_url).await {
+        Ok(()) => Good(format!("{text} (reachable; the key is not checked)")),
+        // The other one does the work meanwhile.
+        Err(why) if speech.fallback.is_some() => Weak(format!("{text}. {why}")),
+        Err(why) => Bad(format!("{text}. {why}")),
+    }
+}
+
 fn weights(settings: &Settings) -> Finding {
-    if let Some(file) = &settings.speech.weights_file {
+    if !settings.speech.uses(Provider::Local) {
+        return Good("not needed: speech goes to a server".to_owned());
+    }
+    if let Some(file) = &settings.speech.local.weights_file {
         return match std::fs::metadata(file) {
             Ok(found) => Good(format!("{} ({} MB, own file)", file.display(), found.len() / 1_000_000)),
             Err(error) => Bad(format!("{}: {error}; correct speech.weights_file", file.display())),
         };
     }
-    let name = &settings.speech.weights;
-    let cache = WeightsCache::new(settings.cache_dir.clone());
+    let name = &settings.speech.local.weights;
+    let cache = WeightsCache::new(settings.cache.dir.clone());
     let entry = match find(name) {
         Ok(entry) => entry,
         Err(error) => return Bad(error.to_string()),
@@ -83,7 +108,7 @@ fn weights(settings: &Settings) -> Finding {
 }
 
 fn cache(settings: &Settings) -> Finding {
-    let dir = &settings.cache_dir;
+    let dir = &settings.cache.dir;
     match std::fs::create_dir_all(dir).and_then(|()| tempfile::tempfile_in(dir)) {
         Ok(_) => Good(format!("{} can be written", dir.display())),
         Err(error) => {
@@ -160,18 +185,22 @@ async fn answers(answers: &Answers) -> Finding {
         }
         Answers::OpenAi(config) => config,
     };
-    let Some(address) = authority(&config.base_url) else {
-        return Bad(format!("answers.base_url {:?} names no host", config.base_url));
-    };
-    match timeout(REACH_TIMEOUT, TcpStream::connect(&address)).await {
-        Ok(Ok(_)) => {
+    match reach("answers.base_url", &config.base_url).await {
+        Ok(()) => {
             Good(format!("{} by {} (reachable; the key is not checked)", config.model, config.base_url))
         }
-        Ok(Err(error)) => {
-            Bad(format!("{address}: {error}; is the model server running? see OPENAI_BASE_URL"))
-        }
+        Err(why) => Bad(why),
+    }
+}
+
+/// Whether the host of `url` takes connections; if not, what to do about it.
+async fn reach(setting: &str, url: &str) -> Result<(), String> {
+    let address = authority(url).ok_or_else(|| format!("{setting} {url:?} names no host"))?;
+    match timeout(REACH_TIMEOUT, TcpStream::connect(&address)).await {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(error)) => Err(format!("{address}: {error}; is the model server running? see {setting}")),
         Err(_) => {
-            Bad(format!("{address} does not answer within {} s; check the network", REACH_TIMEOUT.as_secs()))
+            Err(format!("{address} does not answer within {} s; check the network", REACH_TIMEOUT.as_secs()))
         }
     }
 }

@@ -12,10 +12,10 @@ use crate::{
 };
 
 pub(crate) async fn run(settings: &Settings, arguments: Models) -> Result<ExitCode, Error> {
-    let cache = WeightsCache::new(settings.cache_dir.clone());
-    let named = |name: Option<String>| name.unwrap_or_else(|| settings.speech.weights.clone());
+    let cache = WeightsCache::new(settings.cache.dir.clone());
+    let named = |name: Option<String>| name.unwrap_or_else(|| settings.speech.local.weights.clone());
     match arguments.action {
-        ModelsAction::List => list(&cache, &settings.speech.weights)?,
+        ModelsAction::List => list(&cache, &settings.speech.local.weights)?,
         ModelsAction::Path { name } => println!("{}", cache.path(find(&named(name))?).display()),
         ModelsAction::Fetch { name } => println!("{}", ensure(settings, &named(name)).await?.display()),
         ModelsAction::Verify { name } => return verify(cache, name).await,
@@ -26,7 +26,7 @@ pub(crate) async fn run(settings: &Settings, arguments: Models) -> Result<ExitCo
 /// The file of the weights called `name`, fetched if it is not there.
 pub(crate) async fn ensure(settings: &Settings, name: &str) -> Result<PathBuf, Error> {
     let entry = find(name)?;
-    let cache = WeightsCache::new(settings.cache_dir.clone());
+    let cache = WeightsCache::new(settings.cache.dir.clone());
     if let Ok(path) = cache.locate(entry) {
         return Ok(path);
     }

@@ -37,6 +37,8 @@ pub(super) struct Hearing {
     pub(super) key: u64,
     pub(super) language: Option<String>,
     pub(super) vocabulary: Arc<[String]>,
+    /// Whether texts may be remembered beyond the session.
+    pub(super) cache: bool,
     pub(super) framing: Framing,
     pub(super) streams: Vec<Stream>,
     pub(super) channels: Vec<Channel>,
@@ -187,6 +189,7 @@ impl Hearing {
             key: NEXT_KEY.fetch_add(1, Ordering::Relaxed),
             language: config.language.clone(),
             vocabulary: Arc::clone(&config.vocabulary),
+            cache: config.save_history,
             framing: audio.framing,
             streams,
             channels: roles.iter().enumerate().map(channel).collect(),
@@ -220,6 +223,7 @@ impl Hearing {
     pub(super) fn set_config(&mut self, config: &SessionConfig) {
         self.language.clone_from(&config.language);
         self.vocabulary = Arc::clone(&config.vocabulary);
+        self.cache = config.save_history;
         self.streams.iter_mut().for_each(|stream| stream.listener.set_config(config.turns));
     }
 
@@ -328,6 +332,10 @@ impl Hearing {
     pub(super) fn request_interim(&mut self, index: usize) {
         let channel = &mut self.channels[index];
         let Some(turn) = channel.turn else { return };
+        // A marker is then echoed after the final.
+        if !self.transcriber.serves(Priority::Interim) {
+            return;
+        }
         if channel.interim.is_some() {
             channel.interim_due = true;
             return;
@@ -355,6 +363,7 @@ impl Hearing {
             vocabulary: Arc::clone(&self.vocabulary),
             priority,
             stream: self.key * MAX_CHANNELS + index as u64,
+            cache: self.cache,
         }
     }
 }

@@ -212,7 +212,11 @@ impl Session {
             }
             TurnEventKind::Growing if self.config.interim_results => self.hearing.request_interim(index),
             TurnEventKind::Growing => {}
-            TurnEventKind::Paused(utterance) if self.config.eager => self.speculate(index, &utterance),
+            TurnEventKind::Paused(utterance)
+                if self.config.eager && self.hearing.transcriber.serves(Priority::Speculative) =>
+            {
+                self.speculate(index, &utterance);
+            }
             TurnEventKind::Paused(_) => {}
             TurnEventKind::Resumed => {
                 if channel.speculation.take().is_some() {
@@ -332,7 +336,7 @@ impl Session {
                 let message = transcription(turn, index, role, &utterance, transcript, false);
                 self.emit(ServerMessage::Transcription(message));
             }
-            Err(TranscribeError::Superseded) => {}
+            Err(TranscribeError::Superseded | TranscribeError::NotServed(_)) => {}
             Err(error) => {
                 metrics::counter!("interims_failed_total").increment(1);
                 if !std::mem::replace(&mut self.hearing.interim_failed, true) {

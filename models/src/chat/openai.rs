@@ -11,7 +11,7 @@ mod config;
 mod exchange;
 mod fault;
 
-pub use self::config::{OpenAiChatConfig, OpenAiConfigError};
+pub use self::config::OpenAiChatConfig;
 
 use std::{pin::pin, sync::Arc, time::Duration};
 
@@ -21,8 +21,9 @@ use futures_util::{StreamExt, stream::BoxStream};
 use serde_json::{Value, json};
 use tokio::time::{Instant, timeout_at};
 
-use self::{config::Endpoint, exchange::Exchange, fault::Faults};
-use super::{AnswerDelta, AnswerEnd, ChatError, ChatModel, ChatRequest, ChatRole};
+use self::{exchange::Exchange, fault::Faults};
+use super::{AnswerDelta, AnswerEnd, ChatError, ChatModel, ChatRequest, ChatRole, OpenAiConfigError};
+use crate::openai::Endpoint;
 
 /// What a program that logs must add to its filter: `async-openai` writes events that it cannot read, and so answers,
 /// to its log target.
@@ -45,15 +46,8 @@ impl OpenAiChat {
         if config.model.trim().is_empty() {
             return Err(OpenAiConfigError::Model);
         }
-        let endpoint = Endpoint::new(&config)?;
-        let mut http = reqwest::Client::builder()
-            .connect_timeout(config.connect_timeout)
-            // A redirect would carry key and prompt to a place nobody configured.
-            .redirect(reqwest::redirect::Policy::none());
-        if endpoint.is_loopback {
-            http = http.no_proxy();
-        }
-        let http = http.build().map_err(|error| OpenAiConfigError::Client(exchange::root_cause(&error)))?;
+        let endpoint = Endpoint::new(&config.access())?;
+        let http = endpoint.http_client(config.connect_timeout)?;
         Ok(Self { config: Arc::new(config), endpoint, http })
     }
 }

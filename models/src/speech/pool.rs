@@ -135,16 +135,6 @@ impl InferencePool {
         self.pass_time
     }
 
-    /// How many sessions these workers serve in time, half of each being speech: enough to write every turn down one and a half
-    /// times (a guess that was wrong costs a pass) with the workers busy half of the time at most, so that a final seldom waits.
-    /// Interim texts get what is left.
-    pub fn capacity(&self) -> Option<usize> {
-        let pass = self.pass_time?.as_secs_f64();
-        let load = TALK * PASSES_PER_TURN * pass / MEASURED_SECONDS;
-        let sessions = self.threads.len() as f64 * BUSY / load.max(f64::MIN_POSITIVE);
-        Some((sessions as usize).max(1))
-    }
-
     /// Starts the workers, each with an engine that `make` gives.
     fn start(config: &PoolConfig, make: Arc<MakeEngine>) -> Result<Self, LoadError> {
         describe_metrics();
@@ -199,6 +189,14 @@ impl Transcriber for InferencePool {
         .boxed()
     }
 
+    /// Enough to write every turn down one and a half times (a wrong guess costs a pass) with the workers busy half of the time at
+    /// most, so that a final seldom waits; interim texts get what is left. By the speed measured when the pool started.
+    fn capacity(&self) -> Option<usize> {
+        let load = TALK * PASSES_PER_TURN * self.pass_time?.as_secs_f64() / MEASURED_SECONDS;
+        let sessions = self.threads.len() as f64 * BUSY / load.max(f64::MIN_POSITIVE);
+        Some((sessions as usize).max(1))
+    }
+
     fn confirm(&self, stream: u64) {
         self.shared.confirm(stream);
     }
@@ -245,7 +243,7 @@ impl Job {
             Ok(_) => "done",
             Err(TranscribeError::Superseded) => "superseded",
             Err(TranscribeError::Overloaded { .. }) => "overloaded",
-            Err(TranscribeError::Failed(_)) => "failed",
+            Err(TranscribeError::Failed(_) | TranscribeError::NotServed(_)) => "failed",
         };
         let labels = [("priority", label(self.request.priority)), ("outcome", outcome)];
         metrics::counter!("speech_jobs_total", &labels).increment(1);

@@ -34,6 +34,7 @@ use super::{TranscribeError, TranscribeRequest, Transcriber, Transcript, Transcr
 ///     before: Arc::from(""),
 ///     priority: Priority::Final,
 ///     stream: 1,
+///     cache: false,
 /// };
 /// let events: Vec<_> = speech.transcribe(request).collect().await;
 /// assert!(matches!(&events[..], [Ok(TranscriptEvent::Final(said))] if said.text == "What is a lifetime?"));
@@ -159,6 +160,7 @@ mod tests {
             before: Arc::from(""),
             priority: Priority::Final,
             stream,
+            cache: false,
         }
     }
 

@@ -49,6 +49,21 @@ pub(super) fn words(tokens: &[TextToken<'_>]) -> Vec<Word> {
     words
 }
 
+/// The words of `text`, whose times are not known one by one: the time from `start` to `end` (seconds) is shared out by
+/// length of writing.
+pub(super) fn spread(text: &str, confidence: f32, start: f32, end: f32) -> Vec<Word> {
+    let length = |word: &str| word.chars().count() as f32 + 1.0;
+    let total: f32 = text.split_whitespace().map(length).sum();
+    let mut written = 0.0;
+    let at = |written: f32| ((start + (end - start) * written / total) * 1000.0).round() as u32;
+    let word = |word: &str| {
+        let start_ms = at(written);
+        written += length(word);
+        Word { text: word.to_owned(), start_ms, end_ms: at(written), confidence: confidence.clamp(0.0, 1.0) }
+    };
+    text.split_whitespace().map(word).collect()
+}
+
 struct OpenWord {
     writing: Vec<u8>,
     probabilities: Vec<f32>,
@@ -117,6 +132,14 @@ mod tests {
             &[token(b" a", 1.0, 2.0, 1.0), token(b" b", 1.0, 1.0, 1.5)],
             &[("a", 2000, 2000), ("b", 2000, 2000)],
         );
+    }
+
+    #[test]
+    fn time_is_shared_out_by_length() {
+        let words = spread(" aaa,  bcd\n", 0.5, 0.5, 1.4);
+        let found: Vec<_> = words.iter().map(|w| (w.text.as_str(), w.start_ms, w.end_ms)).collect();
+        assert_eq!(found, [("aaa,", 500, 1000), ("bcd", 1000, 1400)]);
+        assert_eq!(spread(" ", 1.0, 0.0, 1.0), []);
     }
 
     #[test]

@@ -35,6 +35,11 @@ pub(crate) struct SseServer {
 impl SseServer {
     /// Plays `steps` to every connection, one request each.
     pub(crate) async fn start(steps: Vec<Step>) -> Self {
+        Self::start_in_order(vec![steps]).await
+    }
+
+    /// Plays the first script to the first connection, and so on; the last one to all further ones.
+    pub(crate) async fn start_in_order(scripts: Vec<Vec<Step>>) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let server = Self {
             port: listener.local_addr().unwrap().port(),
@@ -45,8 +50,11 @@ impl SseServer {
         let (requests, client_closed, go_on) =
             (server.requests.clone(), server.client_closed.clone(), server.go_on.clone());
         tokio::spawn(async move {
+            let last = scripts.len() - 1;
+            let mut connections = 0..;
             while let Ok((mut socket, _)) = listener.accept().await {
-                let (steps, requests) = (steps.clone(), requests.clone());
+                let number = connections.next().unwrap_or(last);
+                let (steps, requests) = (scripts[number.min(last)].clone(), requests.clone());
                 let (client_closed, go_on) = (client_closed.clone(), go_on.clone());
                 tokio::spawn(async move {
                     socket.set_nodelay(true).unwrap();
@@ -94,23 +102,25 @@ impl SseServer {
     }
 }
 
-/// Head and body of one request.
+/// Head and body of one request; what is no UTF-8 in it is replaced.
 async fn read_request(socket: &mut TcpStream) -> String {
     let mut request = Vec::new();
     loop {
-        let text = String::from_utf8_lossy(&request);
-        if let Some((head, body)) = text.split_once("\r\n\r\n") {
+        let head_end = request.windows(4).position(|bytes| bytes == b"\r\n\r\n");
+        if let Some(end) = head_end {
+            let head = String::from_utf8_lossy(&request[..end]);
             let length = head
                 .lines()
                 .find_map(|line| line.to_lowercase().strip_prefix("content-length: ")?.parse().ok());
-            if body.len() >= length.unwrap_or(0) {
-                return text.into_owned();
+            if request.len() - end - 4 >= length.unwrap_or(0) {
+                break;
             }
         }
-        let mut bytes = [0; 4096];
+        let mut bytes = [0; 65_536];
         match socket.read(&mut bytes).await {
             Ok(read) if read > 0 => request.extend_from_slice(&bytes[..read]),
-            _ => return String::from_utf8_lossy(&request).into_owned(),
+            _ => break,
         }
     }
+    String::from_utf8_lossy(&request).into_owned()
 }

@@ -1,12 +1,13 @@
-//! Where the model is: the configuration, checked, and made into what `async-openai` asks for.
+//! Where the model is, and how long to wait for it.
 //!
-//! Not here: where the values come from.
+//! Not here: where the values come from, and their checks.
 
-use std::{net::IpAddr, time::Duration};
+use std::time::Duration;
 
-use async_openai::config::{Config, OPENAI_API_BASE};
-use http::{HeaderMap, HeaderName, HeaderValue, header::AUTHORIZATION};
-use secrecy::{ExposeSecret, SecretString};
+use async_openai::config::OPENAI_API_BASE;
+use secrecy::SecretString;
+
+use crate::openai::{Access, Censor};
 
 /// Where the model is, and how long to wait for it. `Debug` shows no secret.
 #[derive(Clone, Debug)]
@@ -46,88 +47,17 @@ impl OpenAiChatConfig {
             between_tokens_timeout: Duration::from_secs(10),
         }
     }
-}
 
-/// Why a configuration is unusable. No message holds a secret.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum OpenAiConfigError {
-    /// Not an absolute `http` or `https` URL, or one with a query or credentials in it.
-    #[error("the base URL of the model provider is not a plain http(s) URL")]
-    BaseUrl,
-    /// The model has no name.
-    #[error("the model provider needs a model name")]
-    Model,
-    /// A key, organisation or extra header has characters that no HTTP header may have. Holds the header's name.
-    #[error("the header {0} of the model provider cannot be sent: it has characters a header may not have")]
-    Header(String),
-    /// No TLS: there is no crypto provider or no certificate store on this machine.
-    #[error("no HTTP client for the model provider: {0}")]
-    Client(String),
-}
-
-/// Base URL and headers, ready to send. The library's own configuration reads the environment and panics on odd keys.
-#[derive(Clone)]
-pub(super) struct Endpoint {
-    base: String,
-    headers: HeaderMap,
-    /// Whether the server is on this machine, so that no proxy may stand between.
-    pub(super) is_loopback: bool,
-    no_key: SecretString,
-}
-
-impl Endpoint {
-    pub(super) fn new(config: &OpenAiChatConfig) -> Result<Self, OpenAiConfigError> {
-        let url = reqwest::Url::parse(&config.base_url).map_err(|_| OpenAiConfigError::BaseUrl)?;
-        let plain = matches!(url.scheme(), "http" | "https")
-            && url.query().is_none()
-            && url.fragment().is_none()
-            && url.username().is_empty()
-            && url.password().is_none();
-        let host = url.host_str().filter(|_| plain).ok_or(OpenAiConfigError::BaseUrl)?;
-        let is_loopback = host == "localhost"
-            || host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
-
-        let mut headers = HeaderMap::new();
-        let mut add = |name: &str, value: &str| {
-            let unusable = || OpenAiConfigError::Header(name.into());
-            let header = HeaderName::try_from(name).map_err(|_| unusable())?;
-            let mut value = HeaderValue::try_from(value).map_err(|_| unusable())?;
-            value.set_sensitive(true);
-            headers.insert(header, value);
-            Ok(())
-        };
-        if let Some(key) = &config.api_key {
-            add(AUTHORIZATION.as_str(), &format!("Bearer {}", key.expose_secret()))?;
+    pub(super) fn access(&self) -> Access<'_> {
+        Access {
+            base_url: &self.base_url,
+            api_key: self.api_key.as_ref(),
+            organisation: self.organisation.as_deref(),
+            headers: &self.headers,
         }
-        if let Some(organisation) = &config.organisation {
-            add("openai-organization", organisation)?;
-        }
-        for (name, value) in &config.headers {
-            add(name, value.expose_secret())?;
-        }
-        let base = config.base_url.trim_end_matches('/').to_owned();
-        Ok(Self { base, headers, is_loopback, no_key: SecretString::default() })
-    }
-}
-
-impl Config for Endpoint {
-    fn headers(&self) -> HeaderMap {
-        self.headers.clone()
     }
 
-    fn url(&self, path: &str) -> String {
-        format!("{}{path}", self.base)
-    }
-
-    fn query(&self) -> Vec<(&str, &str)> {
-        Vec::new()
-    }
-
-    fn api_base(&self) -> &str {
-        &self.base
-    }
-
-    fn api_key(&self) -> &SecretString {
-        &self.no_key
+    pub(super) fn censor<'a>(&'a self, asked: Vec<&'a str>) -> Censor<'a> {
+        Censor { api_key: self.api_key.as_ref(), headers: &self.headers, asked }
     }
 }

@@ -4,7 +4,6 @@
 //! size and logs them. Not here: JSON of events, time-outs, and what may be shown of a message.
 
 use std::{
-    error::Error,
     io,
     sync::{
         Arc, OnceLock,
@@ -19,10 +18,10 @@ use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use http::{StatusCode, header::CONTENT_LENGTH};
 use reqwest::{Body, Request, Response};
-use serde_json::Value;
 use tokio::sync::Notify;
 
 use super::super::ChatError;
+use crate::openai::{Refusal, root_cause};
 
 /// What is seen of one exchange.
 #[derive(Default)]
@@ -61,7 +60,7 @@ pub(super) fn service(
                 false => boxed(ChatError::Provider(format!("the request failed: {}", root_cause(&error)))),
             })?;
             if !response.status().is_success() {
-                return Err(boxed(refusal(response).await));
+                return Err(boxed(refused(&Refusal::read(response).await)));
             }
             Ok(observed(response, exchange))
         }
@@ -71,25 +70,6 @@ pub(super) fn service(
 /// Nothing came for `length`.
 pub(super) fn timed_out(length: Duration) -> ChatError {
     ChatError::Timeout(length.as_millis().try_into().unwrap_or(u64::MAX))
-}
-
-/// The innermost reason of an HTTP client's error: the outer ones repeat each other, and the address.
-pub(super) fn root_cause(error: &reqwest::Error) -> String {
-    let mut cause: &dyn Error = error;
-    while let Some(source) = cause.source() {
-        cause = source;
-    }
-    cause.to_string()
-}
-
-/// What a server says in one of the usual shapes of an error body.
-pub(super) fn server_message(body: &Value) -> Option<String> {
-    let candidates = [&body["error"]["message"], &body["error"], &body["message"], &body["detail"]];
-    candidates
-        .into_iter()
-        .find_map(Value::as_str)
-        .map(|text| text.trim().to_owned())
-        .filter(|text| !text.is_empty())
 }
 
 /// Makes the client tell when it takes the body, which it does after connecting and after the headers are written.
@@ -134,35 +114,12 @@ fn observed(response: Response, exchange: Arc<Exchange>) -> Response {
     http::Response::new(Body::wrap_stream(chunks.chain(end))).into()
 }
 
-/// What a refusal means to the caller. Reads no more than a short message needs.
-async fn refusal(response: Response) -> ChatError {
-    let status = response.status();
-    let mut body = Vec::new();
-    let mut chunks = response.bytes_stream();
-    while let Some(Ok(chunk)) = chunks.next().await {
-        let room = ERROR_BYTES - body.len();
-        body.extend_from_slice(&chunk[..chunk.len().min(room)]);
-        if body.len() == ERROR_BYTES {
-            break;
-        }
-    }
-    let json: Value = serde_json::from_slice(&body).unwrap_or_default();
-    match status {
-        // The message of these repeats the key, or most of it.
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-            let code = json["error"]["code"].as_str().unwrap_or("no further reason");
-            ChatError::Unauthorised(format!("{status}, {code}"))
-        }
-        _ => {
-            let message = match server_message(&json) {
-                Some(message) => format!("{status}: {message}"),
-                None => status.to_string(),
-            };
-            match status {
-                StatusCode::TOO_MANY_REQUESTS => ChatError::RateLimited(message),
-                _ => ChatError::Provider(message),
-            }
-        }
+/// What a refusal means to the caller.
+fn refused(refusal: &Refusal) -> ChatError {
+    match refusal.status {
+        _ if refusal.is_unauthorised() => ChatError::Unauthorised(refusal.text()),
+        StatusCode::TOO_MANY_REQUESTS => ChatError::RateLimited(refusal.text()),
+        _ => ChatError::Provider(refusal.text()),
     }
 }
 
@@ -175,6 +132,3 @@ const ANSWER_BYTES: usize = 16 << 20;
 
 /// Most bytes without a line's end: the library holds an unfinished line and goes through it again at every chunk.
 const LINE_BYTES: usize = 256 << 10;
-
-/// Most bytes read of an error's body.
-const ERROR_BYTES: usize = 8 << 10;

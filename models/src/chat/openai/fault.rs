@@ -3,14 +3,14 @@
 //! Not here: HTTP status codes, which `exchange` reads.
 
 use async_openai::error::OpenAIError;
-use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 
 use super::{
     super::{ChatError, ChatMessage},
     OpenAiChatConfig,
-    exchange::{Exchange, server_message},
+    exchange::Exchange,
 };
+use crate::openai::server_message;
 
 /// Turns what went wrong into a [`ChatError`] that holds neither key nor prompt.
 pub(super) struct Faults<'a> {
@@ -60,24 +60,7 @@ impl Faults<'_> {
         }
     }
 
-    /// Servers that check their input often quote it when they refuse it.
     fn censor(&self, message: String) -> String {
-        let secrets = self.config.headers.iter().map(|(_, value)| value).chain(&self.config.api_key);
-        let mut secrets = secrets.map(ExposeSecret::expose_secret).filter(|secret| !secret.is_empty());
-        let shown: Vec<char> = message.chars().take(MESSAGE).collect();
-        let quotes = |window: &[char]| {
-            let window: String = window.iter().collect();
-            self.prompt.iter().any(|said| said.content.contains(&window))
-        };
-        if secrets.any(|secret| message.contains(secret)) || shown.windows(QUOTE).any(quotes) {
-            return "its message is withheld, as it quotes the request".into();
-        }
-        shown.into_iter().collect()
+        self.config.censor(self.prompt.iter().map(|said| &*said.content).collect()).apply(message)
     }
 }
-
-/// Characters of a server's message that are passed on.
-const MESSAGE: usize = 300;
-
-/// A message that shares this many characters in a row with the prompt is taken to quote it.
-const QUOTE: usize = 16;

@@ -86,10 +86,16 @@ impl Rig {
 
     fn request(&self, priority: Priority, stream: u64) -> Answer {
         let (audio, vocabulary) = (Arc::from([0.0; 160]), Arc::from([]));
-        let (settled, before) = (Arc::from([]), Arc::from(""));
-        let request =
-            TranscribeRequest { audio, language: None, vocabulary, settled, before, priority, stream };
-        self.pool.transcribe(request)
+        self.pool.transcribe(TranscribeRequest {
+            audio,
+            language: None,
+            vocabulary,
+            settled: Arc::from([]),
+            before: Arc::from(""),
+            priority,
+            stream,
+            cache: false,
+        })
     }
 
     fn release(&self, stream: u64) {

@@ -5,6 +5,8 @@
 
 use std::collections::HashMap;
 
+use crate::speech::languages::LANGUAGES;
+
 /// The tokens of one model.
 #[derive(Debug)]
 pub(super) struct Vocabulary {
@@ -61,12 +63,12 @@ impl Vocabulary {
 
     /// The token of the language `code` (ISO 639-1).
     pub(super) fn language(&self, code: &str) -> Option<u32> {
-        self.languages().zip(LANGUAGES).find(|(_, known)| *known == code).map(|(id, _)| id)
+        self.languages().zip(LANGUAGES).find(|(_, (known, _))| *known == code).map(|(id, _)| id)
     }
 
     /// The code of a language's token.
     pub(super) fn language_code(&self, id: u32) -> &'static str {
-        self.languages().zip(LANGUAGES).find(|(known, _)| *known == id).map_or("en", |(_, code)| code)
+        self.languages().zip(LANGUAGES).find(|(known, _)| *known == id).map_or("en", |(_, (code, _))| code)
     }
 
     /// `<|transcribe|>`.
@@ -90,7 +92,8 @@ impl Vocabulary {
         let plain = (0..ENGLISH_PLAIN).map(|id| id.to_string());
         let nameless = self.is_multilingual().then(String::new);
         let special = ["endoftext", "startoftranscript"].into_iter().map(str::to_owned);
-        let languages = LANGUAGES[..self.language_count() as usize].iter().map(|code| (*code).to_owned());
+        let languages =
+            LANGUAGES[..self.language_count() as usize].iter().map(|(code, _)| (*code).to_owned());
         let tasks = ["translate", "transcribe", "startoflm", "startofprev", "nospeech", "notimestamps"];
         let times =
             (self.first_time()..self.size).map(|id| format!("{:.2}", self.seconds(id).unwrap_or_default()));
@@ -176,15 +179,6 @@ const ENGLISH_PLAIN: u32 = 50_256;
 /// 0.00 to 30.00 s.
 const TIMES: u32 = 1_501;
 const SECONDS_PER_TIME_TOKEN: f32 = 0.02;
-/// In the order of their tokens; the last only in models after large-v2.
-const LANGUAGES: [&str; 100] = [
-    "en", "zh", "de", "es", "ru", "ko", "fr", "ja", "pt", "tr", "pl", "ca", "nl", "ar", "sv", "it", "id",
-    "hi", "fi", "vi", "he", "uk", "el", "ms", "cs", "ro", "da", "hu", "ta", "no", "th", "ur", "hr", "bg",
-    "lt", "la", "mi", "ml", "cy", "sk", "te", "fa", "lv", "bn", "sr", "az", "sl", "kn", "et", "mk", "br",
-    "eu", "is", "hy", "ne", "mn", "bs", "kk", "sq", "sw", "gl", "mr", "pa", "si", "km", "sn", "yo", "so",
-    "af", "oc", "ka", "be", "tg", "sd", "gu", "am", "yi", "lo", "uz", "fo", "ht", "ps", "tk", "nn", "mt",
-    "sa", "lb", "my", "bo", "tl", "mg", "as", "tt", "haw", "ln", "ha", "ba", "jw", "su", "yue",
-];
 
 #[cfg(test)]
 mod tests {
