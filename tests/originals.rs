@@ -173,6 +173,8 @@ impl Recogniser {
                 vocabulary: Arc::from([]),
                 priority: Priority::Final,
                 stream: 1,
+                settled: Arc::from([]),
+                before: Arc::from(""),
             };
             let events = self.pool.transcribe(request).collect::<Vec<_>>().await;
             match events.into_iter().last() {

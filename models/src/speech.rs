@@ -46,6 +46,11 @@ pub struct TranscribeRequest {
     pub priority: Priority,
     /// Identifies the source of the audio, for fairness and latest-wins among interim requests. Any stable number.
     pub stream: u64,
+    /// Words already settled at the start of `audio`, times relative to it: the text begins with them, word for word;
+    /// back-ends that can decode only what follows.
+    pub settled: Arc<[Word]>,
+    /// What was said just before `audio` in the same turn; for continuity, not part of the text. May be empty.
+    pub before: Arc<str>,
 }
 
 /// What a [`Transcriber`] reports.
@@ -116,4 +121,7 @@ pub trait Transcriber: Send + Sync {
         &self,
         request: TranscribeRequest,
     ) -> BoxStream<'static, Result<TranscriptEvent, TranscribeError>>;
+
+    /// The guess was right: the speculative request of `stream`, queued or running, is served as a final one from now on.
+    fn confirm(&self, _stream: u64) {}
 }

@@ -17,7 +17,15 @@ use models::speech::{
 
 fn request(priority: Priority, stream: u64) -> TranscribeRequest {
     let (audio, vocabulary) = (Arc::from([0.0; 8_000]), Arc::from(["Rust".to_owned()]));
-    TranscribeRequest { audio, language: Some("en".into()), vocabulary, priority, stream }
+    TranscribeRequest {
+        audio,
+        language: Some("en".into()),
+        vocabulary,
+        priority,
+        stream,
+        settled: Arc::from([]),
+        before: Arc::from(""),
+    }
 }
 
 /// The suite. `transcriber` finds nothing in silence.

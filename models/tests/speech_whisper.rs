@@ -35,6 +35,8 @@ fn request(audio: impl Into<Arc<[f32]>>) -> TranscribeRequest {
         vocabulary: Arc::from([]),
         priority: Priority::Final,
         stream: 1,
+        settled: Arc::from([]),
+        before: Arc::from(""),
     }
 }
 

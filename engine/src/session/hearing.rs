@@ -355,6 +355,8 @@ impl Hearing {
             vocabulary: Arc::clone(&self.vocabulary),
             priority,
             stream: self.key * MAX_CHANNELS + index as u64,
+            settled: Arc::from([]),
+            before: Arc::from(""),
         }
     }
 }

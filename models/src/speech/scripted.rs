@@ -32,6 +32,8 @@ use super::{TranscribeError, TranscribeRequest, Transcriber, Transcript, Transcr
 ///     vocabulary: Arc::from([]),
 ///     priority: Priority::Final,
 ///     stream: 1,
+///     settled: Arc::from([]),
+///     before: Arc::from(""),
 /// };
 /// let events: Vec<_> = speech.transcribe(request).collect().await;
 /// assert!(matches!(&events[..], [Ok(TranscriptEvent::Final(said))] if said.text == "What is a lifetime?"));
@@ -155,6 +157,8 @@ mod tests {
             vocabulary: Arc::from([]),
             priority: Priority::Final,
             stream,
+            settled: Arc::from([]),
+            before: Arc::from(""),
         }
     }
 

@@ -83,7 +83,15 @@ impl Rig {
 
     fn request(&self, priority: Priority, stream: u64) -> Answer {
         let (audio, vocabulary) = (Arc::from([0.0; 160]), Arc::from([]));
-        self.pool.transcribe(TranscribeRequest { audio, language: None, vocabulary, priority, stream })
+        self.pool.transcribe(TranscribeRequest {
+            audio,
+            language: None,
+            vocabulary,
+            priority,
+            stream,
+            settled: Arc::from([]),
+            before: Arc::from(""),
+        })
     }
 
     fn release(&self, stream: u64) {
