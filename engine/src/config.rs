@@ -55,6 +55,8 @@ pub struct SessionConfig {
     pub turns: EndpointerConfig,
     /// Whether to transcribe on a guess that the turn has ended.
     pub eager: bool,
+    /// So many such guesses a minute of audio at most; 0 is none. Default 60.
+    pub max_guesses_per_minute: u32,
     /// Names and terms likely to be said.
     pub vocabulary: Arc<[String]>,
     /// Whether the session is kept in the user's history.
@@ -71,6 +73,7 @@ impl Default for SessionConfig {
             length: AnswerLength::Medium,
             turns: EndpointerConfig::default(),
             eager: true,
+            max_guesses_per_minute: 60,
             vocabulary: Arc::from([]),
             save_history: true,
         }
@@ -107,6 +110,11 @@ pub enum ConfigError {
 }
 
 impl SessionConfig {
+    /// When turns begin and end: with guesses, each pause comes to have words that can be asked.
+    pub(crate) fn listening(&self) -> EndpointerConfig {
+        EndpointerConfig { hints: self.eager, ..self.turns }
+    }
+
     /// This configuration with `update` applied.
     ///
     /// # Errors
@@ -206,8 +214,8 @@ mod tests {
             Ok(|c| (c.turns.min_silence_ms, c.turns.max_silence_ms) = (2_000, 2_000)),
         );
         check(
-            r#"{"turns":{"max_silence_ms":300}}"#,
-            Err(ConfigError::Silence { field: "max_silence_ms", value: 300, min: 500, max: 10_000 }),
+            r#"{"turns":{"max_silence_ms":200}}"#,
+            Err(ConfigError::Silence { field: "max_silence_ms", value: 200, min: 250, max: 10_000 }),
         );
         check(&format!(r#"{{"vocabulary":["{}"]}}"#, "x".repeat(65)), Err(ConfigError::VocabularyTerm(65)));
     }

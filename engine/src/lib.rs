@@ -5,6 +5,7 @@
 //! | [`pipeline`] | the loop of one session: start reading here |
 //! | `session` | its state: what each message, turn, text and token does |
 //! | [`listener`], [`endpointer`] | the ear: bytes to turns, synchronous, samples as the clock |
+//! | [`turn_end`] | whether a turn's words sound finished |
 //! | [`echo`] | whether the candidate's microphone hears the candidate or the interviewer's loudspeaker |
 //! | `question`, [`answerer`], [`history`] | from a question to a prompt to an answer |
 //! | [`transport`], [`server`] | WebSocket and in-memory connections, the accept loop |
@@ -29,6 +30,7 @@ pub mod registry;
 pub mod server;
 mod session;
 pub mod transport;
+pub mod turn_end;
 
 use std::sync::Arc;
 

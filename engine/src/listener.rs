@@ -1,7 +1,9 @@
 //! The ear: bytes of one stream in, turn events out. Synchronous; time is counted in samples.
 //!
 //! Decode → resample → frame → classify → endpoint, in [`Listener::push`]. Nothing is allocated per frame after
-//! warm-up. Not here: transcription, events for the client, any clock.
+//! warm-up. Where the words must say whether a turn is over and have not, the listener *stands still*: it keeps what it is
+//! given and hears it after [`Listener::hint`], so that turns are the same however fast audio and words come.
+//! Not here: transcription, events for the client, any clock.
 
 use std::sync::Arc;
 
@@ -13,6 +15,7 @@ use models::vad::VoiceActivityDetector;
 use crate::{
     echo::{self, NearEnd},
     endpointer::{Boundary, Endpointer, EndpointerConfig},
+    turn_end::TurnEnd,
 };
 
 /// Something heard on one channel of the stream.
@@ -31,7 +34,7 @@ pub enum TurnEventKind {
     Started(SampleIndex),
     /// The turn goes on; [`Listener::utterance`] has it so far.
     Growing,
-    /// A pause; perhaps the turn is over.
+    /// A pause; perhaps the turn is over. With [`EndpointerConfig::hints`] it is answered by [`Listener::hint`].
     Paused(Utterance),
     /// It was not over.
     Resumed,
@@ -76,6 +79,8 @@ pub enum ListenError {
 /// Hears one stream: one decoder, and an ear for each channel kept apart.
 pub struct Listener {
     decoder: Box<dyn Decoder>,
+    /// The decoder has given all it had.
+    decoded: bool,
     ears: Ears,
 }
 
@@ -93,7 +98,11 @@ impl Listener {
         let decoder = codecs::decoder_for(format)?;
         let ears: Vec<_> = detectors.into_iter().map(|vad| Ear::new(vad, config)).collect();
         let order = (0..ears.len()).collect();
-        Ok(Self { decoder, ears: Ears { ears, order, mono: Vec::new(), heard_ms: 0.0, mismatch: None } })
+        Ok(Self {
+            decoder,
+            decoded: false,
+            ears: Ears { ears, order, mono: Vec::new(), heard_ms: 0.0, mismatch: None },
+        })
     }
 
     /// Gives the ear of `channel` its end of an echo guard.
@@ -111,7 +120,7 @@ impl Listener {
     ///
     /// # Errors
     /// After [`ListenError::Skipped`] go on; after [`ListenError::Deaf`] only [`finish`](Self::finish) makes sense.
-    /// Events appended before the error stand.
+    /// Events appended before the error stand. While the listener stands still the bytes are decoded and kept.
     pub fn push(&mut self, bytes: &[u8], events: &mut Vec<TurnEvent>) -> Result<(), ListenError> {
         let ears = &mut self.ears;
         ears.heard_ms = 0.0;
@@ -126,28 +135,75 @@ impl Listener {
     }
 
     /// The stream is over: hears what was held back, about ten seconds of it a call, and in the end ends every
-    /// open turn. Call it again after [`Finish::More`] and [`ListenError::Skipped`].
+    /// open turn. Call it again after [`Finish::More`] and [`ListenError::Skipped`]; while the listener stands still it does
+    /// nothing.
     ///
     /// # Errors
     /// As [`push`](Self::push); after [`ListenError::Deaf`] open turns are ended all the same.
     pub fn finish(&mut self, events: &mut Vec<TurnEvent>) -> Result<Finish, ListenError> {
-        let ears = &mut self.ears;
-        ears.heard_ms = 0.0;
-        let finished = self.decoder.finish(&mut |pcm| ears.hear(pcm, events)).map_err(ListenError::from);
-        let finished = finished.and_then(|finish| self.ears.check().map(|()| finish));
-        if matches!(finished, Ok(Finish::Done) | Err(ListenError::Deaf(_))) {
-            self.ears.finish(events);
+        if self.stands_still() {
+            return Ok(Finish::More);
         }
-        finished
+        if !self.decoded {
+            let ears = &mut self.ears;
+            ears.heard_ms = 0.0;
+            let finished = self.decoder.finish(&mut |pcm| ears.hear(pcm, events)).map_err(ListenError::from);
+            match finished.and_then(|finish| self.ears.check().map(|()| finish)) {
+                Ok(Finish::Done) => {}
+                Err(ListenError::Deaf(why)) => {
+                    self.decoded = true;
+                    self.ears.flush(events);
+                    self.finalize(None, events);
+                    return Err(ListenError::Deaf(why));
+                }
+                unfinished => return unfinished,
+            }
+            self.decoded = true;
+            self.ears.flush(events);
+            if self.stands_still() {
+                return Ok(Finish::More);
+            }
+        }
+        self.finalize(None, events);
+        Ok(Finish::Done)
     }
 
-    /// Ends the open turn of `channel` now, or of every channel.
+    /// Ends the open turn of `channel` now, or of every channel. What was kept while the listener stood still is heard
+    /// first, as if there were no words.
     pub fn finalize(&mut self, channel: Option<usize>, events: &mut Vec<TurnEvent>) {
+        self.ears.hear_out(events);
         for (index, ear) in self.ears.ears.iter_mut().enumerate() {
             if channel.is_none_or(|wanted| wanted == index) {
                 ear.end_now(index, events);
             }
         }
+    }
+
+    /// Says what the words before the pause of `channel` at `speech_end` mean: the answer to [`TurnEventKind::Paused`].
+    /// Goes on with what was kept if that was what the listener stood still for; a pause that is over needs no answer.
+    pub fn hint(
+        &mut self,
+        channel: usize,
+        speech_end: SampleIndex,
+        hint: TurnEnd,
+        events: &mut Vec<TurnEvent>,
+    ) {
+        if let Some(ear) = self.ears.ears.get_mut(channel) {
+            ear.hint(channel, speech_end, hint, events);
+        }
+        self.ears.listen(events);
+    }
+
+    /// Whether the words of a pause decide and have not come: nothing is heard until [`hint`](Self::hint) tells of them. Give
+    /// the listener nothing meanwhile, since it keeps what it is given.
+    pub fn stands_still(&self) -> bool {
+        self.ears.stand_still()
+    }
+
+    /// Whether [`finish`](Self::finish) has taken everything out of the decoder: from then on [`finalize`](Self::finalize)
+    /// loses nothing.
+    pub fn is_decoded(&self) -> bool {
+        self.decoded
     }
 
     /// The turn open on `channel`, so far.
@@ -194,30 +250,55 @@ impl Ears {
             self.mismatch = Some("one message unpacked to more than ten minutes of audio".to_owned());
             return;
         }
-        let several = self.ears.len() > 1;
-        // Several ears take turns, so that they stay abreast: one may hear the other's echo.
-        let step =
-            if several { pcm.sample_rate as usize / 100 * self.ears.len() } else { pcm.interleaved.len() };
-        for piece in pcm.interleaved.chunks(step.max(1)) {
+        for (index, ear) in self.ears.iter_mut().enumerate() {
+            self.mono.clear();
+            if self.order.len() > 1 {
+                codecs::pick_channel(pcm.interleaved, pcm.channels, index as u16, &mut self.mono);
+            } else {
+                codecs::downmix(pcm.interleaved, pcm.channels, &mut self.mono);
+            }
+            if let Err(error) = ear.take(pcm.sample_rate, &self.mono) {
+                self.mismatch = Some(error.to_string());
+            }
+        }
+        self.listen(events);
+    }
+
+    /// Hears what the ears have taken, until one must stand still. Then all do: they take turns, frame by frame, because one
+    /// may hear the other's echo.
+    fn listen(&mut self, events: &mut Vec<TurnEvent>) {
+        while !self.stand_still() {
+            let mut heard = false;
             for &index in &self.order {
-                self.mono.clear();
-                if several {
-                    codecs::pick_channel(piece, pcm.channels, index as u16, &mut self.mono);
-                } else {
-                    codecs::downmix(piece, pcm.channels, &mut self.mono);
-                }
-                if let Err(error) = self.ears[index].hear(index, pcm.sample_rate, &self.mono, events) {
-                    self.mismatch = Some(error.to_string());
-                }
+                heard |= self.ears[index].listen(index, events);
+            }
+            if !heard {
+                return;
             }
         }
     }
 
-    fn finish(&mut self, events: &mut Vec<TurnEvent>) {
-        for (index, ear) in self.ears.iter_mut().enumerate() {
-            ear.flush(index, events);
-            ear.end_now(index, events);
+    fn stand_still(&self) -> bool {
+        self.ears.iter().any(|ear| ear.endpointer.is_waiting())
+    }
+
+    /// Hears all that was taken, as if there were no words.
+    fn hear_out(&mut self, events: &mut Vec<TurnEvent>) {
+        self.listen(events);
+        while self.stand_still() {
+            for (index, ear) in self.ears.iter_mut().enumerate() {
+                if let Some(speech_end) = ear.endpointer.waits_for() {
+                    ear.hint(index, speech_end, TurnEnd::Unknown, events);
+                }
+            }
+            self.listen(events);
         }
+    }
+
+    /// Takes what the resamplers hold back.
+    fn flush(&mut self, events: &mut Vec<TurnEvent>) {
+        self.ears.iter_mut().for_each(Ear::flush);
+        self.listen(events);
     }
 
     fn check(&self) -> Result<(), ListenError> {
@@ -256,15 +337,10 @@ impl Ear {
         }
     }
 
-    fn hear(
-        &mut self,
-        channel: usize,
-        sample_rate: u32,
-        mono: &[f32],
-        events: &mut Vec<TurnEvent>,
-    ) -> Result<(), codecs::ResampleError> {
+    /// Keeps audio to be heard by [`listen`](Self::listen).
+    fn take(&mut self, sample_rate: u32, mono: &[f32]) -> Result<(), codecs::ResampleError> {
         if self.resampler.as_ref().is_none_or(|(rate, _)| *rate != sample_rate) {
-            self.flush(channel, events);
+            self.flush();
             self.resampler = Some((sample_rate, Resampler::new(sample_rate)?));
         }
         if let Some((_, resampler)) = &mut self.resampler {
@@ -272,53 +348,64 @@ impl Ear {
             resampler.process(mono, &mut self.resampled);
             self.framer.push(&self.resampled);
         }
-        self.listen(channel, events);
         Ok(())
     }
 
-    /// Hears what the resampler and the framer hold back: at the end, or before the sample rate changes.
-    fn flush(&mut self, channel: usize, events: &mut Vec<TurnEvent>) {
+    /// Takes what the resampler and the framer hold back: at the end, or before the sample rate changes.
+    fn flush(&mut self) {
         if let Some((_, mut resampler)) = self.resampler.take() {
             self.resampled.clear();
             resampler.flush(&mut self.resampled);
             self.framer.push(&self.resampled);
             self.framer.pad();
-            self.listen(channel, events);
         }
     }
 
-    fn listen(&mut self, channel: usize, events: &mut Vec<TurnEvent>) {
-        while let Some(frame) = self.framer.next_frame() {
-            let mut score = self.vad.classify(frame.samples);
-            let mut samples = frame.samples;
-            match &mut self.echo {
-                Some(echo::End::Far(far_end)) => far_end.hear(samples),
-                Some(echo::End::Near(near_end)) => {
-                    if near_end.hear(samples, score) {
-                        // Nobody hears it: not the endpointer, nor the transcriber before and after a turn's speech.
-                        (samples, score) = (&SILENT_FRAME, 0.0);
-                    }
-                    if near_end.take_notice() {
-                        events.push(TurnEvent { channel, kind: TurnEventKind::EchoFound });
-                    }
+    /// Hears the next frame, if there is one.
+    fn listen(&mut self, channel: usize, events: &mut Vec<TurnEvent>) -> bool {
+        let Some(frame) = self.framer.next_frame() else { return false };
+        let mut score = self.vad.classify(frame.samples);
+        let mut samples = frame.samples;
+        match &mut self.echo {
+            Some(echo::End::Far(far_end)) => far_end.hear(samples),
+            Some(echo::End::Near(near_end)) => {
+                if near_end.hear(samples, score) {
+                    // Nobody hears it: not the endpointer, nor the transcriber before and after a turn's speech.
+                    (samples, score) = (&SILENT_FRAME, 0.0);
                 }
-                None => {}
+                if near_end.take_notice() {
+                    events.push(TurnEvent { channel, kind: TurnEventKind::EchoFound });
+                }
             }
-            self.buffer.push(samples, self.turn.is_some());
-            let boundary = self.endpointer.push(frame.start, score);
-            let kind = boundary.and_then(|boundary| {
-                note(&mut self.turn, &mut self.buffer, self.echo.as_mut().and_then(near), boundary)
-            });
-            events.extend(kind.map(|kind| TurnEvent { channel, kind }));
+            None => {}
         }
+        self.buffer.push(samples, self.turn.is_some());
+        let boundary = self.endpointer.push(frame.start, score);
+        let told = self.tell(channel, boundary, events);
+        if let Some(Boundary::Paused(speech_end)) = boundary.filter(|_| !told) {
+            // Nobody knows of this pause who could say anything of its words.
+            self.hint(channel, speech_end, TurnEnd::Unknown, events);
+        }
+        true
+    }
+
+    fn hint(&mut self, channel: usize, speech_end: SampleIndex, hint: TurnEnd, events: &mut Vec<TurnEvent>) {
+        let boundary = self.endpointer.hint(speech_end, hint);
+        self.tell(channel, boundary, events);
     }
 
     fn end_now(&mut self, channel: usize, events: &mut Vec<TurnEvent>) {
-        if let Some(boundary) = self.endpointer.end_now() {
-            let near_end = self.echo.as_mut().and_then(near);
-            let kind = note(&mut self.turn, &mut self.buffer, near_end, boundary);
-            events.extend(kind.map(|kind| TurnEvent { channel, kind }));
-        }
+        let boundary = self.endpointer.end_now();
+        self.tell(channel, boundary, events);
+    }
+
+    /// Appends the event of `boundary`, if it has one.
+    fn tell(&mut self, channel: usize, boundary: Option<Boundary>, events: &mut Vec<TurnEvent>) -> bool {
+        let near_end = self.echo.as_mut().and_then(near);
+        let kind = boundary.and_then(|boundary| note(&mut self.turn, &mut self.buffer, near_end, boundary));
+        let told = kind.is_some();
+        events.extend(kind.map(|kind| TurnEvent { channel, kind }));
+        told
     }
 }
 

@@ -1,10 +1,13 @@
 //! The state of one conversation and what each message of the client does to it.
 //!
-//! `listening` turns audio into turns and texts, `answering` questions into answers; the loop around them is
-//! `pipeline`. Not here: waiting. Every method returns at once but [`Session::advance`], which is cancel-safe.
+//! `listening` turns audio into turns and texts, `guessing` writes a turn down before it is over, `draft` keeps its text
+//! steady, `answering` turns questions into answers; the loop around them is `pipeline`. Not here: waiting. Every method returns at once but [`Session::advance`], which is cancel-safe.
 
 mod answering;
+mod draft;
+mod guessing;
 mod hearing;
+mod joining;
 mod listening;
 
 use std::{collections::VecDeque, future::ready, sync::Arc, time::Duration};

@@ -164,4 +164,12 @@ impl<T: Transcriber + ?Sized> Transcriber for Arc<T> {
     ) -> BoxStream<'static, Result<TranscriptEvent, TranscribeError>> {
         (**self).transcribe(request)
     }
+
+    fn capacity(&self) -> Option<usize> {
+        (**self).capacity()
+    }
+
+    fn confirm(&self, stream: u64) {
+        (**self).confirm(stream);
+    }
 }

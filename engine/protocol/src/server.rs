@@ -156,6 +156,9 @@ pub struct Transcription {
     pub confidence: f32,
     /// ISO 639-1 code.
     pub language: String,
+    /// On interims: so many characters at the start of `text` begin every later text of the turn too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stable_chars: Option<u64>,
     /// On finals: each word with its times.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub words: Option<Vec<WordTiming>>,

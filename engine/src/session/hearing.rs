@@ -20,14 +20,19 @@ use models::speech::{
     Priority, TranscribeError, TranscribeRequest, Transcriber, Transcript, TranscriptEvent,
 };
 use protocol::{AudioFormat, CloseCode, Framing, Layout, MarkerId, Role};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 
-use super::ClientError;
+use super::{
+    ClientError,
+    draft::{Draft, Pass},
+    guessing::{Budget, Guess},
+};
 use crate::{
     Engine,
     config::SessionConfig,
     echo,
     listener::{Listener, Utterance},
+    turn_end::TurnEnd,
 };
 
 /// Everything heard and not yet written down.
@@ -47,6 +52,9 @@ pub(super) struct Hearing {
     pub(super) pending: VecDeque<(usize, u64)>,
     pub(super) markers: VecDeque<Marker>,
     pub(super) next_turn: u64,
+    /// What listeners are to be told of their pauses: channel, end of speech, what the words say.
+    pub(super) owed_hints: Vec<(usize, SampleIndex, TurnEnd)>,
+    pub(super) budget: Budget,
     pub(super) interim_failed: bool,
     pub(super) echo_warned: bool,
 }
@@ -71,7 +79,9 @@ pub(super) struct Channel {
     pub(super) stream: usize,
     /// The open turn.
     pub(super) turn: Option<u64>,
-    pub(super) speculation: Option<Speculation>,
+    /// The text of the open turn.
+    pub(super) draft: Draft,
+    pub(super) guess: Option<Guess>,
     pub(super) interim: Option<BoxFuture<'static, InterimText>>,
     /// A newer interim text is wanted once the running one is done.
     pub(super) interim_due: bool,
@@ -83,12 +93,10 @@ pub(super) struct Channel {
     pub(super) passed: SampleIndex,
 }
 
-pub(super) struct Speculation {
-    pub(super) speech_end: SampleIndex,
-    pub(super) work: Work,
-}
-
 pub(super) type Work = BoxStream<'static, Result<TranscriptEvent, TranscribeError>>;
+
+/// What became of a request, with the warnings on the way.
+pub(super) type Collected = (Result<Transcript, TranscribeError>, Vec<(&'static str, String)>);
 
 pub(super) struct Marker {
     pub(super) id: MarkerId,
@@ -100,6 +108,10 @@ pub(super) struct Marker {
 pub(super) enum Heard {
     Final(FinalText),
     Interim(InterimText),
+    /// The guess of this channel has come, or failed.
+    Guess(usize),
+    /// A guess has not come in time.
+    GuessLate,
 }
 
 /// The text of a whole turn.
@@ -109,7 +121,9 @@ pub(super) struct FinalText {
     pub(super) utterance: Utterance,
     pub(super) decided: Instant,
     pub(super) warnings: Vec<(&'static str, String)>,
-    pub(super) result: Result<Transcript, TranscribeError>,
+    /// What was known of the text before.
+    pub(super) draft: Draft,
+    pub(super) result: Result<Pass, TranscribeError>,
 }
 
 /// The text of a turn so far.
@@ -117,7 +131,7 @@ pub(super) struct InterimText {
     pub(super) turn: u64,
     pub(super) channel: usize,
     pub(super) utterance: Utterance,
-    pub(super) result: Result<Transcript, TranscribeError>,
+    pub(super) result: Result<Pass, TranscribeError>,
 }
 
 /// A question as it was heard, with what its receipt needs.
@@ -160,7 +174,7 @@ impl Hearing {
         let streams = (0..roles.len() / ears)
             .map(|index| {
                 let detectors = (0..ears).map(|_| (engine.vad)()).collect();
-                let listener = Listener::new(format, detectors, config.turns)
+                let listener = Listener::new(format, detectors, config.listening())
                     .map_err(|error| ClientError::new(CloseCode::Undecodable, error.to_string()))?;
                 Ok(Stream {
                     listener,
@@ -177,7 +191,8 @@ impl Hearing {
             role: *role,
             stream: if interleaved { 0 } else { index },
             turn: None,
-            speculation: None,
+            draft: Draft::default(),
+            guess: None,
             interim: None,
             interim_due: false,
             ended: SampleIndex::default(),
@@ -197,6 +212,8 @@ impl Hearing {
             pending: VecDeque::new(),
             markers: VecDeque::new(),
             next_turn: 1,
+            owed_hints: Vec::new(),
+            budget: Budget::new(config.max_guesses_per_minute),
             interim_failed: false,
             echo_warned: false,
         };
@@ -224,7 +241,8 @@ impl Hearing {
         self.language.clone_from(&config.language);
         self.vocabulary = Arc::clone(&config.vocabulary);
         self.cache = config.save_history;
-        self.streams.iter_mut().for_each(|stream| stream.listener.set_config(config.turns));
+        self.budget.set_limit(config.max_guesses_per_minute);
+        self.streams.iter_mut().for_each(|stream| stream.listener.set_config(config.listening()));
     }
 
     pub(super) fn heard(&self) -> SampleIndex {
@@ -247,9 +265,11 @@ impl Hearing {
             .collect()
     }
 
-    /// Whether more audio may be heard: turns end faster than they are written down only up to a bound.
+    /// Whether more audio may be heard: turns end faster than they are written down only up to a bound, and nothing is heard
+    /// while the words of a pause are waited for.
     pub(super) fn has_room(&self) -> bool {
-        self.finals.len() < MAX_PENDING_FINALS
+        let waiting = self.streams.iter().any(|stream| stream.listener.stands_still());
+        self.finals.len() < MAX_PENDING_FINALS && !waiting
     }
 
     pub(super) fn has_work(&self) -> bool {
@@ -312,11 +332,15 @@ impl Hearing {
 
     /// The next text. Cancel-safe; never ready when nothing is being written down.
     pub(super) async fn next(&mut self) -> Heard {
-        poll_fn(|context| {
+        let due = self.channels.iter().filter_map(|channel| channel.guess.as_ref()?.hint_due).min();
+        let texts = poll_fn(|context| {
             if let Poll::Ready(Some(text)) = self.finals.poll_next_unpin(context) {
                 return Poll::Ready(Heard::Final(text));
             }
-            for channel in &mut self.channels {
+            for (index, channel) in self.channels.iter_mut().enumerate() {
+                if channel.guess.as_mut().is_some_and(|guess| guess.poll(context).is_ready()) {
+                    return Poll::Ready(Heard::Guess(index));
+                }
                 if let Some(Poll::Ready(text)) = channel.interim.as_mut().map(|work| work.poll_unpin(context))
                 {
                     channel.interim = None;
@@ -324,8 +348,18 @@ impl Hearing {
                 }
             }
             Poll::Pending
-        })
-        .await
+        });
+        let late = async {
+            match due {
+                Some(due) => sleep_until(due).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            text = texts => text,
+            () = late => Heard::GuessLate,
+        }
     }
 
     /// Starts an interim pass over the open turn of `index`, or notes that one is due after the running one.
@@ -343,35 +377,47 @@ impl Hearing {
         let stream = &self.streams[channel.stream];
         let Some(utterance) = stream.listener.utterance(index - stream.first_channel) else { return };
         channel.interim_due = false;
-        let work = self.transcriber.transcribe(self.request(index, &utterance, Priority::Interim));
+        let (request, start) =
+            self.request(index, &self.channels[index].draft, &utterance, Priority::Interim);
+        let work = self.transcriber.transcribe(request);
         let text = async move {
             let (result, _) = collect(work).await;
+            let result = result.map(|transcript| Pass { start, heard: utterance.heard, transcript });
             InterimText { turn, channel: index, utterance, result }
         };
         self.channels[index].interim = Some(text.boxed());
     }
 
+    /// What to ask of the transcriber about `utterance`, and the first sample of what is asked about.
     pub(super) fn request(
         &self,
         index: usize,
+        draft: &Draft,
         utterance: &Utterance,
         priority: Priority,
-    ) -> TranscribeRequest {
-        TranscribeRequest {
-            audio: Arc::clone(&utterance.audio),
+    ) -> (TranscribeRequest, SampleIndex) {
+        let ask = draft.ask(utterance);
+        let request = TranscribeRequest {
+            audio: ask.audio,
             language: self.language.clone(),
             vocabulary: Arc::clone(&self.vocabulary),
             priority,
-            stream: self.key * MAX_CHANNELS + index as u64,
+            stream: self.request_stream(index),
+            settled: ask.settled,
+            before: ask.before,
             cache: self.cache,
-        }
+        };
+        (request, ask.start)
+    }
+
+    /// What the transcriber knows channel `index` by.
+    pub(super) fn request_stream(&self, index: usize) -> u64 {
+        self.key * MAX_CHANNELS + index as u64
     }
 }
 
 /// Waits for the text of `work`, with the warnings on the way.
-pub(super) async fn collect(
-    mut work: Work,
-) -> (Result<Transcript, TranscribeError>, Vec<(&'static str, String)>) {
+pub(super) async fn collect(mut work: Work) -> Collected {
     let mut warnings = Vec::new();
     while let Some(event) = work.next().await {
         match event {

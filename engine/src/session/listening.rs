@@ -6,13 +6,14 @@ use std::{sync::Arc, time::Duration};
 
 use codecs::{Finish, SampleIndex};
 use futures_util::FutureExt as _;
-use models::speech::{Priority, TranscribeError, Transcript};
-use protocol::{AnswerMode, CloseCode, FrameHeader, Framing, Role, ServerMessage, Transcription, WordTiming};
+use models::speech::{Priority, TranscribeError};
+use protocol::{AnswerMode, CloseCode, FrameHeader, Framing, Role, ServerMessage, Transcription};
 use tokio::time::{Instant, sleep};
 
 use super::{
     ClientError, Ending, Session,
-    hearing::{FinalText, Heard, HeardQuestion, InterimText, Speculation, collect},
+    draft::{Draft, Pass, Text},
+    hearing::{FinalText, Heard, HeardQuestion, InterimText, collect},
 };
 use crate::{
     listener::{ListenError, TurnEvent, TurnEventKind, Utterance},
@@ -98,7 +99,7 @@ impl Session {
     }
 
     /// A session is as long as its audio, however fast that comes.
-    fn check_length(&mut self) {
+    pub(super) fn check_length(&mut self) {
         if self.hearing.heard().as_ms() >= self.engine.limits.max_session.as_millis() as u64 {
             self.end(Ending::Limit);
         }
@@ -146,7 +147,11 @@ impl Session {
             if std::mem::take(&mut stream.draining) {
                 stream.listener.finalize(None, &mut events);
                 let heard_ms = stream.listener.heard().as_ms();
+                let all = stream.listener.is_decoded();
                 self.on_turn_events(index, events);
+                if all {
+                    continue;
+                }
                 let message = format!("the file was heard for {heard_ms} ms only; the rest of it is lost");
                 self.warn("audio_cut", message);
             }
@@ -187,14 +192,15 @@ impl Session {
         }
     }
 
-    fn on_turn_events(&mut self, stream: usize, events: Vec<TurnEvent>) {
+    pub(super) fn on_turn_events(&mut self, stream: usize, events: Vec<TurnEvent>) {
         let first = self.hearing.streams[stream].first_channel;
         for TurnEvent { channel, kind } in events {
             self.on_turn_event(first + channel, kind);
         }
+        self.give_owed_hints();
     }
 
-    fn on_turn_event(&mut self, index: usize, kind: TurnEventKind) {
+    pub(super) fn on_turn_event(&mut self, index: usize, kind: TurnEventKind) {
         let channel = &mut self.hearing.channels[index];
         match kind {
             TurnEventKind::Started(at) => {
@@ -212,20 +218,8 @@ impl Session {
             }
             TurnEventKind::Growing if self.config.interim_results => self.hearing.request_interim(index),
             TurnEventKind::Growing => {}
-            TurnEventKind::Paused(utterance)
-                if self.config.eager && self.hearing.transcriber.serves(Priority::Speculative) =>
-            {
-                self.speculate(index, &utterance);
-            }
-            TurnEventKind::Paused(_) => {}
-            TurnEventKind::Resumed => {
-                if channel.speculation.take().is_some() {
-                    metrics::counter!("speculations_total", "outcome" => "dropped").increment(1);
-                }
-                if !self.hearing.markers.is_empty() {
-                    self.hearing.request_interim(index);
-                }
-            }
+            TurnEventKind::Paused(utterance) => self.on_pause(index, &utterance),
+            TurnEventKind::Resumed => self.on_resumed(index),
             TurnEventKind::Ended(utterance) => self.on_turn_ended(index, utterance),
             TurnEventKind::Echoed(utterance) => self.on_echo(index, &utterance),
             TurnEventKind::EchoFound => self.warn_of_echo(),
@@ -237,7 +231,8 @@ impl Session {
         metrics::counter!("turns_echoed_total").increment(1);
         let channel = &mut self.hearing.channels[index];
         let Some(turn) = channel.turn.take() else { return };
-        channel.speculation = None;
+        channel.guess = None;
+        channel.draft = Draft::default();
         channel.interim = None;
         channel.interim_due = false;
         channel.ended = utterance.heard;
@@ -257,22 +252,6 @@ impl Session {
         }
     }
 
-    /// Writes the turn down on the guess that it is over. The guess takes the place of a running interim pass.
-    fn speculate(&mut self, index: usize, utterance: &Utterance) {
-        let work = self.hearing.transcriber.transcribe(self.hearing.request(
-            index,
-            utterance,
-            Priority::Speculative,
-        ));
-        // A marker may wait for the interim pass.
-        let marked = !self.hearing.markers.is_empty();
-        let channel = &mut self.hearing.channels[index];
-        if !marked {
-            channel.interim = None;
-        }
-        channel.speculation = Some(Speculation { speech_end: utterance.speech_end, work });
-    }
-
     fn on_turn_ended(&mut self, index: usize, utterance: Utterance) {
         let decided = Instant::now();
         let channel = &mut self.hearing.channels[index];
@@ -281,21 +260,24 @@ impl Session {
         channel.interim_due = false;
         channel.ended = utterance.heard;
         let role = channel.role;
-        let guess = channel.speculation.take();
-        let confirmed =
-            guess.filter(|guess| guess.speech_end == utterance.speech_end).map(|guess| guess.work);
-        if confirmed.is_some() {
-            metrics::counter!("speculations_total", "outcome" => "confirmed").increment(1);
-        }
+        let draft = std::mem::take(&mut channel.draft);
+        let guess = self.take_guess(index, utterance.speech_end);
         let at_ms = utterance.speech_end.as_ms();
         let said_ms = SampleIndex(utterance.speech_end - utterance.speech_start).as_ms();
         self.emit(ServerMessage::SpeechEnded { channel: index as u8, role, at_ms, turn });
 
         let transcriber = Arc::clone(&self.hearing.transcriber);
-        let again = self.hearing.request(index, &utterance, Priority::Final);
-        let first = confirmed.unwrap_or_else(|| transcriber.transcribe(again.clone()));
+        let (again, start) = self.hearing.request(index, &draft, &utterance, Priority::Final);
+        let (mut pass_start, mut pass_heard) = (start, utterance.heard);
+        let first = match guess {
+            Some(guess) => {
+                (pass_start, pass_heard) = (guess.start, guess.heard);
+                guess.text()
+            }
+            None => collect(transcriber.transcribe(again.clone())).boxed(),
+        };
         let text = async move {
-            let (mut result, mut warnings) = collect(first).await;
+            let (mut result, mut warnings) = first.await;
             let mut failures = 0;
             while let Err(error) = &result {
                 if matches!(error, TranscribeError::Overloaded { .. }) {
@@ -306,8 +288,10 @@ impl Session {
                 }
                 metrics::counter!("final_retries_total").increment(1);
                 (result, warnings) = collect(transcriber.transcribe(again.clone())).await;
+                (pass_start, pass_heard) = (start, utterance.heard);
             }
-            FinalText { turn, channel: index, utterance, decided, warnings, result }
+            let result = result.map(|transcript| Pass { start: pass_start, heard: pass_heard, transcript });
+            FinalText { turn, channel: index, utterance, decided, warnings, draft, result }
         };
         self.hearing.finals.push_back(text.boxed());
         self.hearing.pending.push_back((index, said_ms));
@@ -317,6 +301,8 @@ impl Session {
         match heard {
             Heard::Final(text) => self.on_final(text),
             Heard::Interim(text) => self.on_interim(text),
+            Heard::Guess(index) => self.on_guess(index),
+            Heard::GuessLate => self.on_guess_late(),
         }
         self.answer_markers();
     }
@@ -327,13 +313,18 @@ impl Session {
         // A pass that failed counts too: a marker must not wait for what may never come.
         channel.passed = channel.passed.max(utterance.heard);
         let role = channel.role;
+        let result = result.map(|pass| {
+            let text = channel.draft.read(&pass);
+            channel.draft.commit(&utterance);
+            text
+        });
         if std::mem::take(&mut channel.interim_due) {
             self.hearing.request_interim(index);
         }
         match result {
-            Ok(transcript) if transcript.text.is_empty() || !self.config.interim_results => {}
-            Ok(transcript) => {
-                let message = transcription(turn, index, role, &utterance, transcript, false);
+            Ok(text) if text.text.is_empty() || !self.config.interim_results => {}
+            Ok(text) => {
+                let message = transcription(turn, index, role, &utterance, text, false);
                 self.emit(ServerMessage::Transcription(message));
             }
             Err(TranscribeError::Superseded | TranscribeError::NotServed(_)) => {}
@@ -350,7 +341,7 @@ impl Session {
     }
 
     fn on_final(&mut self, text: FinalText) {
-        let FinalText { turn, channel: index, utterance, decided, warnings, result } = text;
+        let FinalText { turn, channel: index, utterance, decided, warnings, draft, result } = text;
         let (_, said_ms) = self.hearing.pending.pop_front().unwrap_or_default();
         let channel = &mut self.hearing.channels[index];
         channel.settled = channel.settled.max(utterance.heard);
@@ -358,32 +349,34 @@ impl Session {
         for (code, message) in warnings {
             self.warn(code, message);
         }
-        let transcript = match result {
-            Ok(transcript) => transcript,
+        let text = match &result {
+            Ok(pass) => draft.finish(Some(pass)),
             Err(error) => {
                 self.totals.audio_dropped_ms += said_ms;
                 let message = format!("turn {turn} could not be written down, its words are lost: {error}");
-                return self.error(CloseCode::Overloaded, message, None);
+                self.error(CloseCode::Overloaded, message, None);
+                // All but those that were settled before.
+                draft.finish(None)
             }
         };
         metrics::histogram!("final_seconds").record(decided.elapsed().as_secs_f64());
-        if transcript.text.is_empty() {
+        if text.text.is_empty() {
             // Noise: no words were said, so there is no text to send.
-            metrics::counter!("turns_empty_total").increment(1);
+            metrics::counter!("turns_empty_total").increment(u64::from(result.is_ok()));
             return;
         }
         self.totals.turns += 1;
         let question = HeardQuestion {
             turn,
             channel: index,
-            text: transcript.text.clone(),
-            language: transcript.language.clone(),
+            text: text.text.clone(),
+            language: text.language.clone(),
             speech_start: utterance.speech_start,
             speech_end: utterance.speech_end,
             endpoint_ms: SampleIndex(utterance.heard - utterance.speech_end).as_ms(),
             decided,
         };
-        let message = transcription(turn, index, role, &utterance, transcript, true);
+        let message = transcription(turn, index, role, &utterance, text, true);
         self.emit(ServerMessage::Transcription(message));
         let asked = self.config.answer_mode == AnswerMode::Auto
             && role != Role::Candidate
@@ -426,27 +419,21 @@ fn transcription(
     channel: usize,
     role: Role,
     utterance: &Utterance,
-    transcript: Transcript,
+    text: Text,
     is_final: bool,
 ) -> Transcription {
-    let start = utterance.audio_start.as_ms();
-    let words = transcript.words.into_iter().map(|word| WordTiming {
-        word: word.text,
-        start_ms: start + u64::from(word.start_ms),
-        end_ms: start + u64::from(word.end_ms),
-        confidence: word.confidence,
-    });
     Transcription {
         turn,
         channel: channel as u8,
         role,
-        text: transcript.text,
+        text: text.text,
         is_final,
         start_ms: utterance.speech_start.as_ms(),
         end_ms: utterance.speech_end.as_ms(),
-        confidence: transcript.confidence,
-        language: transcript.language,
-        words: is_final.then(|| words.collect()),
+        confidence: text.confidence,
+        language: text.language,
+        stable_chars: (!is_final).then_some(text.stable_chars),
+        words: is_final.then_some(text.words),
     }
 }
 
