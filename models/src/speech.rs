@@ -17,6 +17,7 @@ mod scripted;
 mod started;
 pub mod wer;
 mod whisper;
+mod word_times;
 mod words;
 
 pub use self::{

@@ -31,6 +31,7 @@ use super::{
     engine::{Engine, EngineError, Recognition},
     guard::{self, Evidence},
     pieces::pieces,
+    word_times,
     words::{self, TextToken},
 };
 
@@ -204,6 +205,7 @@ impl WhisperEngine {
             written.tokens.iter().copied().filter(|id| vocabulary.text(*id).is_some()).collect();
         let (mut words, mean_logprob) = self.read(&encoded, &start, &text, seconds)?;
         guard::remove_annotations(&mut words);
+        word_times::refine(&mut words, audio);
         Ok(Pass {
             words,
             evidence: Evidence { mean_logprob, no_speech: written.no_speech },
