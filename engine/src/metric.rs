@@ -17,8 +17,14 @@ pub fn describe() {
     describe_counter!("audio_chunks_repeated_total", "Numbered chunks that had been heard before");
     describe_counter!(
         "speculations_total",
-        "Transcriptions begun on a guess that the turn was over, by outcome"
+        "Transcriptions begun on a guess that the turn was over, by outcome; skipped ones were over the bound"
     );
+    describe_counter!(
+        "speculations_dropped_audio_ms_total",
+        "Milliseconds of audio sent for guesses that were dropped"
+    );
+    describe_counter!("turn_hints_late_total", "Pauses whose words had not come within a second");
+    describe_counter!("turns_cut_for_length_total", "Cuts in long turns, to keep the audio of a pass short");
     describe_counter!("final_retries_total", "Final transcriptions tried again");
     describe_counter!("interims_failed_total", "Interim transcriptions that failed");
     describe_counter!("turns_empty_total", "Turns in which no words were found");

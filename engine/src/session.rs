@@ -9,6 +9,7 @@ mod guessing;
 mod hearing;
 mod joining;
 mod listening;
+mod parts;
 
 use std::{collections::VecDeque, future::ready, sync::Arc, time::Duration};
 

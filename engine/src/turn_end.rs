@@ -69,13 +69,9 @@ const SELDOM_LAST: &[&str] = &[
     "with",
     "for",
     "from",
-    "by",
-    "at",
-    "as",
     "into",
     "about",
     "between",
-    "through",
     "during",
     "which",
     "who",
@@ -83,41 +79,20 @@ const SELDOM_LAST: &[&str] = &[
     "where",
     "while",
     "since",
-    "then",
-    "also",
-    "like",
     "basically",
     "actually",
     "is",
     "are",
     "was",
     "were",
-    "be",
-    "been",
-    "am",
-    "has",
-    "had",
-    "will",
-    "would",
-    "could",
-    "should",
-    "can",
-    "may",
-    "might",
-    "must",
     "his",
     "i",
     "we",
     "they",
     "he",
     "she",
-    "this",
-    "these",
-    "those",
     "some",
     "very",
-    "in",
-    "on",
 ];
 
 #[cfg(test)]
@@ -137,6 +112,9 @@ mod tests {
         check("Tell me about yourself. Thanks for that.", Open);
         check("Thanks for coming in today.", Open);
         check("I led the migration to Kubernetes!", Open);
+        check("Yes, I can.", Open);
+        check("I would test this.", Open);
+        check("The goal is.", Unfinished);
         check("我做了这个。", Open);
         check("Tell me about a time when you", Unfinished);
         check("Tell me about a project and", Unfinished);

@@ -24,16 +24,7 @@ pub(super) struct Draft {
     /// The words of the last pass, settled ones first, and the end of its audio.
     last: Vec<WordTiming>,
     last_heard: SampleIndex,
-    /// The last pause that has a text of its own.
-    pause: Option<Pause>,
     language: String,
-}
-
-#[derive(Debug)]
-struct Pause {
-    /// Within the silence.
-    at: SampleIndex,
-    words: Vec<WordTiming>,
 }
 
 /// What one request heard: the words from `start` to `heard`.
@@ -97,52 +88,54 @@ impl Draft {
         text
     }
 
-    /// Takes in a guess that was wrong: the speech before it ended at `speech_end`, and went on.
-    pub(super) fn read_pause(&mut self, pass: &Pass, speech_end: SampleIndex) {
-        self.read(pass);
-        let at = speech_end + (pass.heard - speech_end) / 2;
-        if at - self.cut.unwrap_or(pass.start) >= LEAST_SAMPLES {
-            self.pause = Some(Pause { at, words: self.last.clone() });
-        }
+    /// Where to cut the turn in the pause after `speech_end`, if so much has been heard up to `heard` that it is time.
+    pub(super) fn cut_in_pause(
+        &self,
+        start: SampleIndex,
+        speech_end: SampleIndex,
+        heard: SampleIndex,
+    ) -> Option<SampleIndex> {
+        let fresh = self.cut.is_none_or(|cut| cut == start);
+        (fresh && heard - start > LONG_SAMPLES).then(|| speech_end + (heard - speech_end) / 2)
     }
 
-    /// Commits words when much has been heard since the last cut. `utterance` is the turn so far.
+    /// Requests begin at `at` from now on. The settled words before it, which begin what a pass over the audio before it has to
+    /// [`fill`](Self::fill) in.
+    pub(super) fn cut(&mut self, at: SampleIndex) -> Vec<WordTiming> {
+        let count = self.settled.iter().take_while(|word| middle_ms(word) < at.as_ms()).count();
+        self.cut_after(at, count)
+    }
+
+    fn cut_after(&mut self, at: SampleIndex, count: usize) -> Vec<WordTiming> {
+        metrics::counter!("turns_cut_for_length_total").increment(1);
+        let after = self.settled.split_off(count);
+        self.cut = Some(at);
+        self.last.clone_from(&after);
+        std::mem::replace(&mut self.settled, after)
+    }
+
+    /// Commits what a pass heard between two cuts; it failed if it is `None`. Cuts are filled in their order, before any text
+    /// after them is read.
+    pub(super) fn fill(&mut self, settled: Vec<WordTiming>, pass: Option<&Pass>) {
+        let words = pass.map(timed).unwrap_or_default();
+        append(&mut self.committed, with_settled(settled, words));
+    }
+
+    /// Commits settled words when very much has been heard since the last cut. `utterance` is the turn so far.
     pub(super) fn commit(&mut self, utterance: &Utterance) {
         let start = self.cut.unwrap_or_default().max(utterance.audio_start);
-        let unsettled = utterance.heard - start;
-        if unsettled > LONG_SAMPLES
-            && let Some(Pause { at, words }) = self.pause.take()
-        {
-            let count = self.settled.iter().take_while(|word| middle_ms(word) < at.as_ms()).count();
-            let after = self.settled.split_off(count);
-            let words = with_settled(std::mem::take(&mut self.settled), words);
-            self.cut_at(at, words, after);
-        } else if unsettled > VERY_LONG_SAMPLES
+        if utterance.heard - start > VERY_LONG_SAMPLES
             && let Some((at, count)) = self.quietest(start, utterance)
         {
-            let after = self.settled.split_off(count);
-            let words = std::mem::take(&mut self.settled);
-            self.cut_at(at, words, after);
+            let words = self.cut_after(at, count);
+            self.fill(words, None);
         }
-    }
-
-    fn cut_at(&mut self, at: SampleIndex, words: Vec<WordTiming>, settled: Vec<WordTiming>) {
-        append(&mut self.committed, words);
-        self.last.clone_from(&settled);
-        self.settled = settled;
-        self.cut = Some(at);
-        metrics::counter!("turns_cut_for_length_total").increment(1);
     }
 
     /// The text of the whole turn; `pass` is over all of it, or nothing when that failed.
     pub(super) fn finish(self, pass: Option<&Pass>) -> Text {
         let words = pass.map_or_else(|| self.settled.clone(), |pass| self.joined(&self.settled, pass));
         self.text(&words, pass)
-    }
-
-    /// The text that `pass` would give, without taking it in.
-    pub(super) fn preview(&self, pass: &Pass) -> String {
-        self.text(&self.joined(&self.settled, pass), Some(pass)).text
     }
 
     /// `settled`, and what `pass` heard after them.
@@ -250,9 +243,9 @@ fn confidence(words: &[WordTiming]) -> f32 {
 
 /// Words that end later than this before the end of the audio are not settled: what follows may change them.
 const LATEST_MS: u64 = 500;
-/// With more than this heard since the last cut, the words before a pause are committed.
+/// With more than this heard since the last cut, a turn is cut at the next pause.
 const LONG_SAMPLES: u64 = SampleIndex::from_ms(8_000).0;
-/// With more than this and no pause, settled words are.
+/// With more than this and no pause, it is cut between settled words.
 const VERY_LONG_SAMPLES: u64 = SampleIndex::from_ms(20_000).0;
 /// Between two cuts: shorter audio is heard worse.
 const LEAST_SAMPLES: u64 = SampleIndex::from_ms(3_000).0;

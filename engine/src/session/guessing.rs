@@ -26,7 +26,7 @@ use crate::{
 
 /// The text of a turn, on the guess that it is over.
 pub(super) struct Guess {
-    utterance: Utterance,
+    pub(super) utterance: Utterance,
     /// First sample of what is transcribed.
     pub(super) start: SampleIndex,
     /// Its end.
@@ -136,11 +136,18 @@ impl Session {
         let guess = channel.guess.take();
         let mut displaced = false;
         if let Some(guess) = guess {
-            count_dropped(&guess);
             displaced = guess.displaced;
-            if let Some(pass) = guess.pass() {
-                channel.draft.read_pause(&pass, guess.utterance.speech_end);
-                channel.draft.commit(&guess.utterance);
+            let speech_end = guess.utterance.speech_end;
+            if let Some(at) = channel.draft.cut_in_pause(guess.start, speech_end, guess.heard) {
+                self.keep_part(index, guess, at);
+            } else {
+                count_dropped(&guess);
+                // Without interim texts nothing has to keep still, and the same audio gives the same text at any speed.
+                if let Some(pass) =
+                    guess.pass().filter(|_| self.config.interim_results && channel.parts.is_empty())
+                {
+                    channel.draft.read(&pass);
+                }
             }
         }
         if displaced || !self.hearing.markers.is_empty() {
@@ -155,11 +162,16 @@ impl Session {
             count_dropped(&guess);
             return None;
         }
+        self.confirm(index, &guess);
+        Some(guess)
+    }
+
+    /// The text of `guess` is wanted whatever comes.
+    pub(super) fn confirm(&self, index: usize, guess: &Guess) {
         metrics::counter!("speculations_total", "outcome" => "confirmed").increment(1);
         if matches!(guess.work, Work::Running(_)) {
             self.hearing.transcriber.confirm(self.hearing.request_stream(index));
         }
-        Some(guess)
     }
 
     /// The guess of `index` has come: its words say whether the turn is over.
@@ -171,7 +183,7 @@ impl Session {
             return;
         }
         let speech_end = guess.utterance.speech_end;
-        let hint = guess.pass().map_or(TurnEnd::Unknown, |pass| turn_end(&channel.draft.preview(&pass)));
+        let hint = guess.pass().map_or(TurnEnd::Unknown, |pass| turn_end(&pass.transcript.text));
         self.give_hint(index, speech_end, hint);
     }
 

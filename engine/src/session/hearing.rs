@@ -26,6 +26,7 @@ use super::{
     ClientError,
     draft::{Draft, Pass},
     guessing::{Budget, Guess},
+    parts::{Part, Written},
 };
 use crate::{
     Engine,
@@ -82,6 +83,8 @@ pub(super) struct Channel {
     /// The text of the open turn.
     pub(super) draft: Draft,
     pub(super) guess: Option<Guess>,
+    /// Parts of the open turn, in order, whose last words are being written down.
+    pub(super) parts: VecDeque<Part>,
     pub(super) interim: Option<BoxFuture<'static, InterimText>>,
     /// A newer interim text is wanted once the running one is done.
     pub(super) interim_due: bool,
@@ -108,6 +111,8 @@ pub(super) struct Marker {
 pub(super) enum Heard {
     Final(FinalText),
     Interim(InterimText),
+    /// The first of this channel's parts, which is no longer among them.
+    Part(usize, Written),
     /// The guess of this channel has come, or failed.
     Guess(usize),
     /// A guess has not come in time.
@@ -121,8 +126,9 @@ pub(super) struct FinalText {
     pub(super) utterance: Utterance,
     pub(super) decided: Instant,
     pub(super) warnings: Vec<(&'static str, String)>,
-    /// What was known of the text before.
+    /// What was known of the text before, but for `parts`.
     pub(super) draft: Draft,
+    pub(super) parts: Vec<Written>,
     pub(super) result: Result<Pass, TranscribeError>,
 }
 
@@ -193,6 +199,7 @@ impl Hearing {
             turn: None,
             draft: Draft::default(),
             guess: None,
+            parts: VecDeque::new(),
             interim: None,
             interim_due: false,
             ended: SampleIndex::default(),
@@ -338,6 +345,12 @@ impl Hearing {
                 return Poll::Ready(Heard::Final(text));
             }
             for (index, channel) in self.channels.iter_mut().enumerate() {
+                if let Some(Poll::Ready(part)) =
+                    channel.parts.front_mut().map(|part| part.poll_unpin(context))
+                {
+                    channel.parts.pop_front();
+                    return Poll::Ready(Heard::Part(index, part));
+                }
                 if channel.guess.as_mut().is_some_and(|guess| guess.poll(context).is_ready()) {
                     return Poll::Ready(Heard::Guess(index));
                 }
@@ -362,7 +375,8 @@ impl Hearing {
         }
     }
 
-    /// Starts an interim pass over the open turn of `index`, or notes that one is due after the running one.
+    /// Starts an interim pass over the open turn of `index`, or notes that one is due after the running one, or after the parts
+    /// before it.
     pub(super) fn request_interim(&mut self, index: usize) {
         let channel = &mut self.channels[index];
         let Some(turn) = channel.turn else { return };
@@ -370,7 +384,7 @@ impl Hearing {
         if !self.transcriber.serves(Priority::Interim) {
             return;
         }
-        if channel.interim.is_some() {
+        if channel.interim.is_some() || !channel.parts.is_empty() {
             channel.interim_due = true;
             return;
         }

@@ -2,18 +2,19 @@
 //!
 //! Not here: what is kept between the steps (`hearing`).
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use codecs::{Finish, SampleIndex};
 use futures_util::FutureExt as _;
 use models::speech::{Priority, TranscribeError};
 use protocol::{AnswerMode, CloseCode, FrameHeader, Framing, Role, ServerMessage, Transcription};
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
 use super::{
     ClientError, Ending, Session,
     draft::{Draft, Pass, Text},
     hearing::{FinalText, Heard, HeardQuestion, InterimText, collect},
+    parts::persist,
 };
 use crate::{
     listener::{ListenError, TurnEvent, TurnEventKind, Utterance},
@@ -233,6 +234,7 @@ impl Session {
         let Some(turn) = channel.turn.take() else { return };
         channel.guess = None;
         channel.draft = Draft::default();
+        channel.parts.clear();
         channel.interim = None;
         channel.interim_due = false;
         channel.ended = utterance.heard;
@@ -261,6 +263,7 @@ impl Session {
         channel.ended = utterance.heard;
         let role = channel.role;
         let draft = std::mem::take(&mut channel.draft);
+        let parts = std::mem::take(&mut channel.parts);
         let guess = self.take_guess(index, utterance.speech_end);
         let at_ms = utterance.speech_end.as_ms();
         let said_ms = SampleIndex(utterance.speech_end - utterance.speech_start).as_ms();
@@ -268,30 +271,19 @@ impl Session {
 
         let transcriber = Arc::clone(&self.hearing.transcriber);
         let (again, start) = self.hearing.request(index, &draft, &utterance, Priority::Final);
-        let (mut pass_start, mut pass_heard) = (start, utterance.heard);
-        let first = match guess {
-            Some(guess) => {
-                (pass_start, pass_heard) = (guess.start, guess.heard);
-                guess.text()
-            }
-            None => collect(transcriber.transcribe(again.clone())).boxed(),
+        // What is asked for again, if it must be, begins where the guess began: a cut is made only after its guess is dropped.
+        let (heard, first) = match guess {
+            Some(guess) => (guess.heard, guess.text()),
+            None => (utterance.heard, collect(transcriber.transcribe(again.clone())).boxed()),
         };
         let text = async move {
-            let (mut result, mut warnings) = first.await;
-            let mut failures = 0;
-            while let Err(error) = &result {
-                if matches!(error, TranscribeError::Overloaded { .. }) {
-                    // A final waits for its turn, however long; the session is not heard meanwhile.
-                    sleep(OVERLOAD_PAUSE).await;
-                } else if std::mem::replace(&mut failures, 1) > 0 {
-                    break;
-                }
-                metrics::counter!("final_retries_total").increment(1);
-                (result, warnings) = collect(transcriber.transcribe(again.clone())).await;
-                (pass_start, pass_heard) = (start, utterance.heard);
+            let mut written = Vec::with_capacity(parts.len());
+            for part in parts {
+                written.push(part.await);
             }
-            let result = result.map(|transcript| Pass { start: pass_start, heard: pass_heard, transcript });
-            FinalText { turn, channel: index, utterance, decided, warnings, draft, result }
+            let (result, warnings) = persist(transcriber, first, again).await;
+            let result = result.map(|transcript| Pass { start, heard, transcript });
+            FinalText { turn, channel: index, utterance, decided, warnings, draft, parts: written, result }
         };
         self.hearing.finals.push_back(text.boxed());
         self.hearing.pending.push_back((index, said_ms));
@@ -301,6 +293,7 @@ impl Session {
         match heard {
             Heard::Final(text) => self.on_final(text),
             Heard::Interim(text) => self.on_interim(text),
+            Heard::Part(index, part) => self.on_part(index, part),
             Heard::Guess(index) => self.on_guess(index),
             Heard::GuessLate => self.on_guess_late(),
         }
@@ -310,12 +303,20 @@ impl Session {
     fn on_interim(&mut self, text: InterimText) {
         let InterimText { turn, channel: index, utterance, result } = text;
         let channel = &mut self.hearing.channels[index];
+        if !channel.parts.is_empty() {
+            // Its words come after some that are not known yet.
+            channel.interim_due = true;
+            return;
+        }
         // A pass that failed counts too: a marker must not wait for what may never come.
         channel.passed = channel.passed.max(utterance.heard);
         let role = channel.role;
         let result = result.map(|pass| {
             let text = channel.draft.read(&pass);
-            channel.draft.commit(&utterance);
+            // A guess that is being made begins at the last cut.
+            if channel.guess.is_none() {
+                channel.draft.commit(&utterance);
+            }
             text
         });
         if std::mem::take(&mut channel.interim_due) {
@@ -341,11 +342,14 @@ impl Session {
     }
 
     fn on_final(&mut self, text: FinalText) {
-        let FinalText { turn, channel: index, utterance, decided, warnings, draft, result } = text;
+        let FinalText { turn, channel: index, utterance, decided, warnings, mut draft, parts, result } = text;
         let (_, said_ms) = self.hearing.pending.pop_front().unwrap_or_default();
         let channel = &mut self.hearing.channels[index];
         channel.settled = channel.settled.max(utterance.heard);
         let role = channel.role;
+        for part in parts {
+            self.fill(&mut draft, part);
+        }
         for (code, message) in warnings {
             self.warn(code, message);
         }
@@ -436,6 +440,3 @@ fn transcription(
         words: is_final.then_some(text.words),
     }
 }
-
-/// Before a final that found the pool full is asked for again.
-const OVERLOAD_PAUSE: Duration = Duration::from_millis(100);

@@ -59,7 +59,6 @@ fn a_final_that_begins_as_settled_is_the_guess_itself() {
     draft.read(&pass(0, 2_000, "how would you test"));
     draft.read(&pass(0, 2_500, "how would you test this"));
     let guess = pass(0, 3_000, "how would you test this?");
-    assert_eq!(draft.preview(&guess), guess.transcript.text);
     let text = draft.finish(Some(&guess));
     assert_eq!((text.text, text.confidence), (guess.transcript.text, 0.9));
     assert_eq!(text.words[1].start_ms, 500);
@@ -79,8 +78,11 @@ fn settled_words_are_told_to_the_next_request() {
 #[test]
 fn a_long_turn_is_cut_at_a_pause_and_stitched() {
     let mut draft = Draft::default();
-    draft.read_pause(&pass(0, 9_080, "I led the team that moved it all. Then the rest."), at(9_000));
-    draft.commit(&utterance(9_080));
+    assert_eq!(draft.cut_in_pause(at(0), at(7_000), at(7_080)), None);
+    assert_eq!(draft.cut_in_pause(at(0), at(9_000), at(9_080)), Some(at(9_040)));
+    let settled = draft.cut(at(9_040));
+    assert_eq!(draft.cut_in_pause(at(0), at(9_500), at(9_580)), None, "of a pass that began before the cut");
+    draft.fill(settled, Some(&pass(0, 9_080, "I led the team that moved it all. Then the rest.")));
     let ask = draft.ask(&utterance(11_000));
     assert_eq!((ask.start, ask.audio.len()), (at(9_040), 1_960 * 16));
     assert_eq!(&*ask.before, "I led the team that moved it all. Then the rest.");
@@ -94,16 +96,16 @@ fn a_long_turn_is_cut_at_a_pause_and_stitched() {
 }
 
 #[test]
-fn a_pause_is_remembered_until_the_turn_is_long() {
+fn a_cut_keeps_what_was_settled_on_both_sides() {
     let mut draft = Draft::default();
-    draft.read_pause(&pass(0, 5_080, "one two three four five six seven eight nine."), at(5_000));
-    draft.commit(&utterance(5_080));
-    assert_eq!(draft.ask(&utterance(6_000)).start, at(0));
-    draft.read(&pass(0, 9_000, "one two three four five six seven eight nine. And so on it goes."));
-    draft.commit(&utterance(9_000));
-    assert_eq!(draft.ask(&utterance(9_500)).start, at(5_040));
-    let text = draft.finish(Some(&pass(5_040, 9_500, "And so on it goes now.")));
-    assert_eq!(text.text, "one two three four five six seven eight nine. And so on it goes now.");
+    let said: Vec<_> = (0..24).map(|n| format!("word{n}")).collect();
+    draft.read(&pass(0, 11_500, &said[..23].join(" ")));
+    draft.read(&pass(0, 12_000, &said.join(" ")));
+    let settled = draft.cut(at(9_000));
+    assert_eq!((settled.len(), draft.ask(&utterance(12_000)).settled.len()), (18, 4));
+    // The pass before the cut failed: its settled words stand.
+    draft.fill(settled, None);
+    assert_eq!(draft.finish(Some(&pass(9_000, 12_000, &said[18..].join(" ")))).text, said.join(" "));
 }
 
 #[test]
@@ -155,7 +157,7 @@ proptest! {
     ) {
         let end = said.len() as u64 * 500;
         let mut draft = Draft::default();
-        let (mut now, mut settled) = (0, String::new());
+        let (mut now, mut settled, mut cuts) = (0, String::new(), 0);
         for ((step, pause), slip) in steps.into_iter().zip(slips) {
             now += step;
             if now >= end { break }
@@ -167,8 +169,11 @@ proptest! {
                 last.text = "slip".to_owned();
                 pass.transcript.text = join(&timed(&pass));
             }
-            if pause && !slip {
-                draft.read_pause(&pass, at(now.saturating_sub(80)));
+            let cut = draft.cut_in_pause(pass.start, at(now.saturating_sub(80)), at(now + 80));
+            if pause && !slip && let Some(cut) = cut {
+                let settled = draft.cut(cut);
+                draft.fill(settled, Some(&pass));
+                cuts += 1;
             } else {
                 let read = draft.read(&pass);
                 prop_assert!(read.text.starts_with(&settled), "{:?} after {settled:?}", read.text);
@@ -180,6 +185,7 @@ proptest! {
         let text = draft.finish(Some(&last));
         prop_assert_eq!(&text.text, &said.join(" "));
         prop_assert!(text.text.starts_with(&settled));
+        prop_assert!(cuts <= end / 8_000);
         prop_assert!(text.words.is_sorted_by_key(|word| word.start_ms));
     }
 }
