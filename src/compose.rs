@@ -14,6 +14,7 @@ use models::{
     chat::{ChatModel, Notes, OpenAiChat},
     speech::{Cached, Fallback, InferencePool, OpenAiTranscriber, PoolConfig, Transcriber, TranscriptCache},
     vad::{EarshotVad, WebRtcMode, WebRtcVad},
+    weights::WeightsCache,
 };
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -48,8 +49,25 @@ pub(crate) async fn engine(settings: &Settings) -> Result<Engine, Error> {
     })
 }
 
+/// Loads the weights that the settings name and measures them, if they are here.
+pub(crate) async fn measured_pool(settings: &Settings, config: PoolConfig) -> Option<Result<InferencePool, Error>> {
+    let local = &settings.speech.local;
+    let path = match &local.weights_file {
+        Some(file) => file.clone(),
+        None => {
+            let cache = WeightsCache::new(settings.cache_dir.clone());
+            cache.locate(models::weights::find(&local.weights).ok()?).ok()?
+        }
+    };
+    let loaded = tokio::task::spawn_blocking(move || InferencePool::load(&path, config)).await;
+    Some(match loaded {
+        Ok(pool) => pool.map_err(Into::into),
+        Err(panicked) => Err(panicked.into()),
+    })
+}
+
 /// No more sessions than are allowed, nor than are written down in time: further ones are refused at once.
-fn max_sessions(allowed: usize, capacity: Option<usize>) -> usize {
+pub(crate) fn max_sessions(allowed: usize, capacity: Option<usize>) -> usize {
     let max = capacity.map_or(allowed, |capacity| capacity.min(allowed));
     tracing::info!(max, allowed, capacity, "sessions at once");
     max
@@ -61,6 +79,7 @@ pub(crate) fn pool_config(settings: &Settings) -> PoolConfig {
     let mut config = PoolConfig::for_cores(cores);
     config.workers = settings.speech.local.workers.unwrap_or(config.workers);
     config.threads_per_worker = settings.speech.local.threads.unwrap_or(config.threads_per_worker);
+    config.precision = settings.speech.local.precision.unwrap_or(config.precision);
     config
 }
 

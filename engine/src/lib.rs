@@ -31,6 +31,7 @@ pub mod server;
 mod session;
 pub mod transport;
 pub mod turn_end;
+mod vocabulary;
 
 use std::sync::Arc;
 

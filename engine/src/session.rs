@@ -29,6 +29,7 @@ use crate::{
     ports::{CandidateContext, Principal},
     recorder::Recorder,
     transport::Frame,
+    vocabulary,
 };
 
 /// One conversation.
@@ -121,12 +122,13 @@ impl Session {
             }
             None => engine.defaults.clone(),
         };
-        let hearing = Hearing::new(&engine, start.audio, &config)?;
+        let mut hearing = Hearing::new(&engine, start.audio, &config)?;
         let (context, missing) = match timeout(PORT_TIMEOUT, engine.context.context(&principal)).await {
             Ok(Ok(context)) => (context, None),
             Ok(Err(error)) => (CandidateContext::default(), Some(error.to_string())),
             Err(_) => (CandidateContext::default(), Some("it did not come in time".to_owned())),
         };
+        hearing.set_candidate_terms(vocabulary::terms(&[&context.cv, &context.job_description]));
         let answerer = Answerer::new(Arc::clone(&engine.chat), context);
         let recorder = config
             .save_history

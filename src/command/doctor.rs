@@ -2,7 +2,10 @@
 
 use std::{net::SocketAddr, process::ExitCode, time::Duration};
 
-use models::weights::{WeightsCache, WeightsStatus, find};
+use models::{
+    speech::{PoolConfig, Precision, Transcriber as _},
+    weights::{WeightsCache, WeightsStatus, find},
+};
 use tokio::{
     net::{TcpListener, TcpStream},
     time::timeout,
@@ -32,6 +35,7 @@ pub(crate) async fn run(settings: &Settings) -> Result<ExitCode, Error> {
         ("cache", cache(settings)),
         ("processor", processor()),
         ("threads", threads(settings)),
+        ("speed", speed(settings).await),
         ("audio port", port("audio.port", settings.audio_address).await),
         ("api port", port("api.port", settings.api_address).await),
         ("auth", auth(settings)),
@@ -119,20 +123,12 @@ fn cache(settings: &Settings) -> Finding {
 
 #[cfg(target_arch = "x86_64")]
 fn processor() -> Finding {
-    let features = [
-        ("avx2", std::arch::is_x86_feature_detected!("avx2")),
-        ("fma", std::arch::is_x86_feature_detected!("fma")),
-        ("f16c", std::arch::is_x86_feature_detected!("f16c")),
-        ("bmi2", std::arch::is_x86_feature_detected!("bmi2")),
-    ];
-    let missing: Vec<_> = features.iter().filter(|(_, here)| !here).map(|(name, _)| *name).collect();
-    if missing.is_empty() {
-        Good("x86-64 with AVX2, FMA, F16C, BMI2".to_owned())
+    if std::arch::is_x86_feature_detected!("avx512vnni") {
+        Good("x86-64 with AVX-512 VNNI: 8-bit speech recognition at its fastest".to_owned())
+    } else if std::arch::is_x86_feature_detected!("avx2") {
+        Good("x86-64 with AVX2".to_owned())
     } else {
-        Bad(format!(
-            "this build needs {}, which this processor lacks: build here with GGML_NATIVE=ON in .cargo/config.toml",
-            missing.join(", ")
-        ))
+        Weak("x86-64 without AVX2: speech recognition will be slow; use tiny.en (speech.weights)".to_owned())
     }
 }
 
@@ -141,21 +137,59 @@ fn processor() -> Finding {
     Good(std::env::consts::ARCH.to_owned())
 }
 
+/// What the local recogniser does on this machine: measured now, in the precision chosen and, for the reason, in the other.
+async fn speed(settings: &Settings) -> Finding {
+    if !settings.speech.uses(Provider::Local) {
+        return Good("not measured: speech goes to a server".to_owned());
+    }
+    let chosen = compose::pool_config(settings);
+    let other = match chosen.precision {
+        Precision::Int8 => Precision::Float32,
+        Precision::Float32 => Precision::Int8,
+    };
+    let (pass, capacity) = match measure(settings, chosen.clone()).await {
+        Ok(Some(measured)) => measured,
+        Ok(None) => return Weak("not measured: the weights are not here".to_owned()),
+        Err(error) => return Bad(error.to_string()),
+    };
+    let compared = match measure(settings, PoolConfig { precision: other, ..chosen.clone() }).await {
+        Ok(Some((pass, _))) => format!("{} ms in {}", pass.as_millis(), name(other)),
+        _ => format!("{} was not measured", name(other)),
+    };
+    let why = if settings.speech.local.precision.is_some() { "speech.precision" } else { "by the processor" };
+    let sessions = compose::max_sessions(settings.limits.max_sessions, Some(capacity));
+    let text = format!(
+        "5 s of speech in {} ms, all workers busy: {} {why} ({compared}); {capacity} sessions in time, {sessions} let in",
+        pass.as_millis(),
+        name(chosen.precision),
+    );
+    if pass > SLOW_PASS {
+        return Weak(format!("{text}. Texts will be late: use smaller weights (speech.weights), or stop what keeps this machine busy"));
+    }
+    Good(text)
+}
+
+async fn measure(settings: &Settings, config: PoolConfig) -> Result<Option<(Duration, usize)>, Error> {
+    let pool = compose::measured_pool(settings, config).await.transpose()?;
+    Ok(pool.and_then(|pool| pool.pass_time().zip(pool.capacity())))
+}
+
+fn name(precision: Precision) -> &'static str {
+    match precision {
+        Precision::Int8 => "int8",
+        Precision::Float32 => "float32",
+    }
+}
+
 fn threads(settings: &Settings) -> Finding {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let pool = compose::pool_config(settings);
     let (workers, threads) = (pool.workers.get(), pool.threads_per_worker.get());
-    let text = format!(
-        "{} speech worker(s) of {} thread(s) on {cores} core(s)",
-        pool.workers, pool.threads_per_worker
-    );
-    // docs/adr/0005-threads-of-speech-recognition.md
-    if threads > 1 && workers * threads <= cores {
-        Weak(format!(
-            "{text}: as many threads as cores spin while they wait, and a busy machine makes that seconds; leave speech.workers out"
-        ))
+    let text = format!("{workers} speech worker(s) of {threads} thread(s) on {cores} core(s)");
+    if workers * threads > cores {
+        Weak(format!("{text}: they wait for each other; leave speech.workers and speech.threads out"))
     } else {
-        Good(text)
+        Good(format!("{text}: each turn on a core of its own"))
     }
 }
 
@@ -235,6 +269,8 @@ fn open_files(max_sessions: usize) -> Finding {
     }
 }
 
+/// For five seconds of speech. Above it a final is not there when its turn ends.
+const SLOW_PASS: Duration = Duration::from_millis(600);
 const REACH_TIMEOUT: Duration = Duration::from_secs(3);
 
 #[cfg(test)]

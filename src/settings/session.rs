@@ -52,6 +52,15 @@ impl Reader {
             vocabulary: self.optional("session.vocabulary"),
             save_history: self.optional("session.save_history"),
         };
-        SessionConfig::default().updated(update).map_err(|error| self.problem(error.to_string())).ok()
+        let default = SessionConfig::default();
+        let max_guesses_per_minute = self.get("turns.max_guesses_per_minute", default.max_guesses_per_minute);
+        if max_guesses_per_minute > MAX_GUESSES {
+            self.problem(format!("turns.max_guesses_per_minute: use 0 to {MAX_GUESSES}"));
+        }
+        let config = SessionConfig { max_guesses_per_minute, ..default };
+        config.updated(update).map_err(|error| self.problem(error.to_string())).ok()
     }
 }
+
+/// Ten a second: more than there are pauses in speech.
+const MAX_GUESSES: u32 = 600;

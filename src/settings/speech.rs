@@ -4,7 +4,7 @@
 
 use std::{num::NonZeroUsize, path::PathBuf};
 
-use models::speech::{FallbackConfig, OpenAiSpeechConfig, OpenAiTranscriber, UploadFormat};
+use models::speech::{FallbackConfig, OpenAiSpeechConfig, OpenAiTranscriber, Precision, UploadFormat};
 use secrecy::SecretString;
 
 use super::Reader;
@@ -44,6 +44,8 @@ pub(crate) struct Local {
     pub(crate) workers: Option<NonZeroUsize>,
     /// Threads of each worker; chosen by the number of cores when `None`.
     pub(crate) threads: Option<NonZeroUsize>,
+    /// How weights are kept; chosen by the processor when `None`.
+    pub(crate) precision: Option<Precision>,
 }
 
 impl Speech {
@@ -94,6 +96,7 @@ impl Reader {
             weights_file: self.optional("speech.weights_file"),
             workers: self.optional("speech.workers"),
             threads: self.optional("speech.threads"),
+            precision: self.precision(),
         };
         if let Err(error) = models::weights::find(&local.weights) {
             self.problem(format!("speech.weights: {error}"));
@@ -107,6 +110,18 @@ impl Reader {
             self.problem(format!("speech.weights_file: {} is no file", file.display()));
         }
         local
+    }
+
+    fn precision(&mut self) -> Option<Precision> {
+        match self.get("speech.precision", "auto".to_owned()).as_str() {
+            "auto" => None,
+            "int8" => Some(Precision::Int8),
+            "float32" => Some(Precision::Float32),
+            other => {
+                self.problem(format!("speech.precision is {other:?}: use \"auto\", \"int8\" or \"float32\""));
+                None
+            }
+        }
     }
 
     /// The server, and whether one is named at all.

@@ -42,7 +42,10 @@ pub(super) struct Hearing {
     /// Tells this session's requests from others'.
     pub(super) key: u64,
     pub(super) language: Option<String>,
+    /// The client's, then the candidate's.
     pub(super) vocabulary: Arc<[String]>,
+    /// Names and terms of the candidate's papers.
+    candidate_terms: Vec<String>,
     /// Whether texts may be remembered beyond the session.
     pub(super) cache: bool,
     pub(super) framing: Framing,
@@ -211,6 +214,7 @@ impl Hearing {
             key: NEXT_KEY.fetch_add(1, Ordering::Relaxed),
             language: config.language.clone(),
             vocabulary: Arc::clone(&config.vocabulary),
+            candidate_terms: Vec::new(),
             cache: config.save_history,
             framing: audio.framing,
             streams,
@@ -244,9 +248,21 @@ impl Hearing {
         }
     }
 
+    /// Takes in what is likely to be said about this candidate.
+    pub(super) fn set_candidate_terms(&mut self, terms: Vec<String>) {
+        self.candidate_terms = terms;
+        let wanted = Arc::clone(&self.vocabulary);
+        self.set_vocabulary(&wanted);
+    }
+
+    fn set_vocabulary(&mut self, wanted: &[String]) {
+        let known = |term: &&String| !wanted.iter().any(|other| other.eq_ignore_ascii_case(term));
+        self.vocabulary = wanted.iter().chain(self.candidate_terms.iter().filter(known)).cloned().collect();
+    }
+
     pub(super) fn set_config(&mut self, config: &SessionConfig) {
         self.language.clone_from(&config.language);
-        self.vocabulary = Arc::clone(&config.vocabulary);
+        self.set_vocabulary(&config.vocabulary);
         self.cache = config.save_history;
         self.budget.set_limit(config.max_guesses_per_minute);
         self.streams.iter_mut().for_each(|stream| stream.listener.set_config(config.listening()));

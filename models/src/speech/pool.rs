@@ -52,11 +52,11 @@ pub enum Precision {
 }
 
 impl PoolConfig {
-    /// What suits a machine of `cores` cores: a worker a core, one thread each, 8-bit weights. Measured in
-    /// `docs/adr/0008-ctranslate2.md`.
+    /// What suits a machine of `cores` cores: a worker a core, one thread each, and what the processor is fast at. Measured
+    /// in `docs/adr/0008-ctranslate2.md`.
     pub fn for_cores(cores: NonZeroUsize) -> Self {
-        let (one, precision) = (NonZeroUsize::MIN, Precision::Int8);
-        Self { workers: cores, threads_per_worker: one, precision, max_waiting: 64 }
+        let precision = if multiplies_bytes() { Precision::Int8 } else { Precision::Float32 };
+        Self { workers: cores, threads_per_worker: NonZeroUsize::MIN, precision, max_waiting: 64 }
     }
 }
 
@@ -478,6 +478,14 @@ fn label(priority: Priority) -> &'static str {
         Priority::Speculative => "speculative",
         Priority::Final => "final",
     }
+}
+
+/// Whether the processor multiplies vectors of bytes faster than of floats.
+fn multiplies_bytes() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return std::arch::is_x86_feature_detected!("avx2");
+    #[cfg(not(target_arch = "x86_64"))]
+    false
 }
 
 fn describe_metrics() {
