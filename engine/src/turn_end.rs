@@ -13,7 +13,8 @@ pub enum TurnEnd {
     Open,
     /// In the middle of a sentence.
     Unfinished,
-    /// There are no words to go by.
+    /// The words do not say: there are none, or they end without a mark, as a recogniser leaves them that heard too little of
+    /// the silence after them.
     Unknown,
 }
 
@@ -29,9 +30,11 @@ pub enum TurnEnd {
 pub fn turn_end(text: &str) -> TurnEnd {
     let text = text.trim().trim_end_matches(['"', '”', '’', '\'', ')']);
     let Some(mark) = text.chars().next_back() else { return TurnEnd::Unknown };
-    let trails_off = text.ends_with("...") || !matches!(mark, '.' | '?' | '!' | '。' | '？' | '！');
-    if trails_off || ends_in_a_connector(text) {
+    let marked = matches!(mark, '.' | '?' | '!' | '。' | '？' | '！');
+    if text.ends_with("...") || TRAILS_OFF.contains(&mark) || ends_in_a_connector(text) {
         TurnEnd::Unfinished
+    } else if !marked {
+        TurnEnd::Unknown
     } else if matches!(mark, '?' | '？') || is_question(last_sentence(text)) {
         TurnEnd::Finished
     } else {
@@ -53,6 +56,9 @@ fn last_sentence(text: &str) -> &str {
     let start = body.rfind(['.', '?', '!', '。', '？', '！']).map_or(0, |at| body.ceil_char_boundary(at + 1));
     &text[start..]
 }
+
+/// Marks that promise more.
+const TRAILS_OFF: &[char] = &['…', ',', '-', '–', '—', ':', ';', '、', '，'];
 
 /// No sentence ends in these, whatever its mark.
 const NEVER_LAST: &[&str] = &[
@@ -116,7 +122,8 @@ mod tests {
         check("I would test this.", Open);
         check("The goal is.", Unfinished);
         check("我做了这个。", Open);
-        check("Tell me about a time when you", Unfinished);
+        check("Tell me about a time when you", Unknown);
+        check("how would you test this", Unknown);
         check("Tell me about a project and", Unfinished);
         check("So, I was working with the.", Unfinished);
         check("How would you test this and?", Unfinished);

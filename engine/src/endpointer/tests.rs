@@ -130,7 +130,7 @@ fn the_words_decide_how_much_silence_is_needed() {
     };
     for soon in [true, false] {
         check(TurnEnd::Finished, soon, 250);
-        check(TurnEnd::Open, soon, 400);
+        check(TurnEnd::Open, soon, 320);
         check(TurnEnd::Unfinished, soon, 1_200);
         check(TurnEnd::Unknown, soon, 500);
     }
