@@ -99,6 +99,7 @@ impl Speech {
             stream: 1,
             settled: Arc::from([]),
             before: Arc::from(""),
+            cache: false,
         };
         let events = self.runtime.block_on(self.pool.transcribe(request).collect::<Vec<_>>());
         match events.into_iter().last() {

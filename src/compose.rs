@@ -50,12 +50,15 @@ pub(crate) async fn engine(settings: &Settings) -> Result<Engine, Error> {
 }
 
 /// Loads the weights that the settings name and measures them, if they are here.
-pub(crate) async fn measured_pool(settings: &Settings, config: PoolConfig) -> Option<Result<InferencePool, Error>> {
+pub(crate) async fn measured_pool(
+    settings: &Settings,
+    config: PoolConfig,
+) -> Option<Result<InferencePool, Error>> {
     let local = &settings.speech.local;
     let path = match &local.weights_file {
         Some(file) => file.clone(),
         None => {
-            let cache = WeightsCache::new(settings.cache_dir.clone());
+            let cache = WeightsCache::new(settings.cache.dir.clone());
             cache.locate(models::weights::find(&local.weights).ok()?).ok()?
         }
     };

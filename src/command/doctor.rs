@@ -164,7 +164,9 @@ async fn speed(settings: &Settings) -> Finding {
         name(chosen.precision),
     );
     if pass > SLOW_PASS {
-        return Weak(format!("{text}. Texts will be late: use smaller weights (speech.weights), or stop what keeps this machine busy"));
+        return Weak(format!(
+            "{text}. Texts will be late: use smaller weights (speech.weights), or stop what keeps this machine busy"
+        ));
     }
     Good(text)
 }
