@@ -175,3 +175,58 @@ async fn a_long_turn_without_a_pause_is_cut_where_it_is_quiet() {
     let longest = transcriber.requests().iter().map(|request| request.audio.len() / 16).max();
     assert!(longest < Some(22_000), "{longest:?} ms in one request");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_long_turn_is_cut_the_same_way_at_any_speed_and_however_slow_its_texts() {
+    let audio: Vec<u8> = (0..9).flat_map(|n| [words(8 * n..8 * n + 8), silence(170)].concat()).collect();
+    let audio = [audio, silence(1_500)].concat();
+    for delay in [20, 400, 3_000] {
+        let mut seen: Vec<(Vec<String>, Vec<usize>)> = Vec::new();
+        for (every_ms, piece) in [(20, 640), (0, 640), (0, 64_000)] {
+            let transcriber = reader(delay);
+            let mut conversation = Setup::with(transcriber.clone()).start().await;
+            for piece in audio.chunks(piece) {
+                tokio::time::sleep(ms(every_ms)).await;
+                conversation.sender.audio(piece.to_vec()).await.unwrap();
+                conversation.take_in();
+            }
+            let ended = conversation.finish().await;
+            let asked = transcriber.requests().iter().map(|request| request.audio.len()).collect();
+            seen.push((ended.story(), asked));
+        }
+        let finals = seen[0].0.iter().filter(|line| line.starts_with("final")).count();
+        assert!(finals == 1 && seen[0].0[3].ends_with("w69 w70 w71"), "{:#?}", seen[0].0);
+        assert!(seen[0].1.iter().all(|samples| *samples < 16 * 12_500), "{:?}", seen[0].1);
+        assert!(seen[1] == seen[0] && seen[2] == seen[0], "{delay} ms: {seen:#?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_part_that_fails_is_asked_for_again_and_then_its_loss_is_told() {
+    for (failures, lost) in [(1, 0), (100, 1)] {
+        let left = std::sync::atomic::AtomicUsize::new(failures);
+        let transcriber = ScriptedTranscriber::new(move |request| {
+            let text = read(request);
+            // The part with the first word, once the turn is long: only what has the same words fails again.
+            let part = text.text.starts_with("w0 ") && request.audio.len() > 16 * 8_000;
+            let fails = part
+                && left
+                    .fetch_update(
+                        std::sync::atomic::Ordering::Relaxed,
+                        std::sync::atomic::Ordering::Relaxed,
+                        |left| left.checked_sub(1),
+                    )
+                    .is_ok();
+            let failed = Err(models::speech::TranscribeError::Failed("cosmic ray".to_owned()));
+            (ms(100), if fails { failed } else { Ok(text) })
+        });
+        let mut conversation = Setup::with(transcriber).start().await;
+        let audio = [words(0..30), silence(170), words(30..40), silence(1_500)].concat();
+        conversation.say(&audio).await;
+        let ended = conversation.finish().await;
+        let errors = ended.story().iter().filter(|line| line.starts_with("error 4503")).count();
+        assert_eq!(errors, lost, "{:#?}", ended.story());
+        let from = if lost > 0 { 30 } else { 0 };
+        assert_eq!(ended.finals(), [(1, (from..40).map(name).collect::<Vec<_>>().join(" "))]);
+    }
+}

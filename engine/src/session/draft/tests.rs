@@ -54,6 +54,17 @@ fn what_two_passes_agree_on_is_settled_and_stays() {
 }
 
 #[test]
+fn words_near_the_end_of_the_audio_are_not_settled() {
+    let mut draft = Draft::default();
+    draft.read(&pass(0, 1_700, "one two three four"));
+    // The third word ends 300 ms before the end.
+    assert_eq!(stable(&draft.read(&pass(0, 1_700, "one two three four"))), "one two");
+    assert_eq!(stable(&draft.read(&pass(0, 1_900, "one two three four"))), "one two");
+    // Both passes must have heard enough.
+    assert_eq!(stable(&draft.read(&pass(0, 2_400, "one two three four"))), "one two three");
+}
+
+#[test]
 fn a_final_that_begins_as_settled_is_the_guess_itself() {
     let mut draft = Draft::default();
     draft.read(&pass(0, 2_000, "how would you test"));
