@@ -1,4 +1,4 @@
-//! A transcriber that takes finals only, and sessions that are not to be remembered: what a session asks for.
+//! What a session asks of its transcriber: only what it serves, not to be kept when nothing is, with the names of the CV.
 //!
 //! Not here: what such transcribers are (`models/tests/speech_openai.rs`, `speech_cached.rs`).
 #![allow(clippy::unwrap_used)]
@@ -71,4 +71,23 @@ async fn a_session_without_history_allows_no_cache() {
         let requests = transcriber.requests();
         assert!(!requests.is_empty() && requests.iter().all(|request| request.cache == save_history));
     }
+}
+
+/// Names in the candidate's papers are likely to be said; the client's own list comes first.
+#[tokio::test(start_paused = true)]
+async fn names_of_the_cv_are_told_to_the_transcriber() {
+    let transcriber = scripted();
+    let mut setup = Setup::with(transcriber.clone());
+    setup.defaults.vocabulary = Arc::from(["Tidewater".to_owned(), "postgresql".to_owned()]);
+    let context = engine::ports::CandidateContext {
+        cv: "Ada\nMoved PostgreSQL to Kubernetes".to_owned(),
+        job_description: "We use gRPC.".to_owned(),
+        ..engine::ports::CandidateContext::default()
+    };
+    setup.context = Arc::new(engine::ports::memory::OneCandidate(context));
+    let mut conversation = setup.start().await;
+    conversation.say(&[speech(1_000), silence(1_500)].concat()).await;
+    conversation.finish().await;
+    let told = transcriber.requests().last().unwrap().vocabulary.clone();
+    assert_eq!(told[..], ["Tidewater", "postgresql", "gRPC", "Kubernetes"]);
 }

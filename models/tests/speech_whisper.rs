@@ -146,6 +146,44 @@ fn long_audio_loses_and_doubles_nothing() {
     assert!(errors.rate() <= 0.12, "{}", errors.rate());
 }
 
+/// Names in the recordings, among others that a candidate's papers might hold.
+#[test]
+fn vocabulary_helps_names() {
+    const NAMES: [&str; 8] =
+        ["Helstone", "Merneptah", "apomorphine", "Zarathustra", "Nuzhat", "Zaman", "Makan", "Ephraim"];
+    const OTHERS: [&str; 6] = ["Kubernetes", "PostgreSQL", "Harbourline", "gRPC", "Tidewater", "Kafka"];
+    let vocabulary: Arc<[String]> = OTHERS.into_iter().chain(NAMES).map(String::from).collect();
+    let (mut said, mut plain, mut hinted) = (0, 0, 0);
+    let (mut plain_errors, mut hinted_errors) = (Vec::new(), Vec::new());
+    for recording in recordings("librispeech_test_other") {
+        let words = normalise(&recording.text);
+        let names: Vec<_> = NAMES.iter().map(|name| name.to_lowercase()).filter(|n| words.contains(n)).collect();
+        if names.is_empty() {
+            continue;
+        }
+        let audio: Arc<[f32]> = recording.audio().into();
+        let found = |text: &str| names.iter().filter(|name| normalise(text).contains(name)).count();
+        let without = transcript(&BASE, request(audio.clone())).text;
+        let with = TranscribeRequest { vocabulary: vocabulary.clone(), ..request(audio) };
+        let with = transcript(&BASE, with).text;
+        said += names.len();
+        plain += found(&without);
+        hinted += found(&with);
+        plain_errors.push(WordErrors::between(&recording.text, &without));
+        hinted_errors.push(WordErrors::between(&recording.text, &with));
+    }
+    if said == 0 {
+        return;
+    }
+    let rate = |errors: Vec<WordErrors>| errors.into_iter().sum::<WordErrors>().rate() * 100.0;
+    let (plain_rate, hinted_rate) = (rate(plain_errors), rate(hinted_errors));
+    println!(
+        "names right: {plain} of {said} alone, {hinted} with the vocabulary; WER {plain_rate:.1} % and {hinted_rate:.1} %"
+    );
+    assert!(hinted > plain, "{hinted} of {said} names, {plain} without the vocabulary");
+    assert!(hinted_rate <= plain_rate, "{hinted_rate} % of words wrong, {plain_rate} % without the vocabulary");
+}
+
 #[test]
 fn a_final_takes_the_worker_from_a_real_interim() {
     let pool = pool("tiny.en");
