@@ -13,7 +13,7 @@ pub(crate) fn terms(texts: &[&str]) -> Vec<String> {
     for line in texts.iter().flat_map(|text| text.lines()).take(MAX_LINES) {
         // The first word of a line or sentence is capitalised anyway.
         let mut opening = true;
-        for written in line.split(|c: char| c.is_whitespace() || ",;()[]|/•".contains(c)) {
+        for written in line.split(|c: char| c.is_whitespace() || ",;()[]|•".contains(c)) {
             let word = written.trim_matches(|c: char| !c.is_alphanumeric() && !"+#".contains(c));
             if let Some(kind) = kind(word, opening) {
                 place += 1;

@@ -219,9 +219,11 @@ pub(crate) fn invariants(file: &File) -> Vec<Offence> {
 const MAX_LINES: usize = 600;
 pub(crate) const SETTINGS: &str = "src/settings.rs";
 pub(crate) const ARCHITECTURE: &str = "ARCHITECTURE.md";
-pub(crate) const LISTENING_PATH: [&str; 7] = [
+pub(crate) const LISTENING_PATH: [&str; 9] = [
     "engine/src/listener.rs",
     "engine/src/endpointer.rs",
+    "engine/src/endpointer/rhythm.rs",
+    "engine/src/turn_end.rs",
     "engine/src/echo.rs",
     "engine/src/echo/coherence.rs",
     "engine/src/echo/path.rs",
@@ -230,10 +232,11 @@ pub(crate) const LISTENING_PATH: [&str; 7] = [
 ];
 
 /// Directory, package, and the crates of this workspace that it may depend on.
-pub(crate) const CRATES: [(&str, &str, &[&str]); 9] = [
+pub(crate) const CRATES: [(&str, &str, &[&str]); 10] = [
     ("codecs", "codecs", &[]),
     ("codecs/fuzz", "codecs-fuzz", &["codecs"]),
     ("models", "models", &["codecs"]),
+    ("models/onednn", "onednn-src", &[]),
     ("engine/protocol", "protocol", &[]),
     ("engine/protocol/fuzz", "protocol-fuzz", &["protocol"]),
     ("engine", "engine", &["codecs", "models", "protocol"]),
