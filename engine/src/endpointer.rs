@@ -39,7 +39,7 @@ impl Default for EndpointerConfig {
             threshold: 0.5,
             pause_ms: 80,
             min_silence_ms: 250,
-            max_silence_ms: 1_200,
+            max_silence_ms: 800,
             long_turn_ms: 25_000,
             max_turn_ms: 60_000,
             growing_ms: 500,
@@ -97,6 +97,13 @@ impl Endpointer {
 
     /// Takes a new configuration; an open turn goes on under it.
     pub fn set_config(&mut self, config: EndpointerConfig) {
+        if config.hints
+            && !self.config.hints
+            && let Some(turn) = self.turn.as_mut().filter(|turn| turn.paused)
+        {
+            // Nobody was asked for the words before this pause, and nobody will be.
+            turn.hint.get_or_insert(TurnEnd::Unknown);
+        }
         self.config = config;
     }
 

@@ -72,7 +72,7 @@ async fn the_words_decide_how_long_a_turn_waits() {
     };
     check(QUESTION, "{}", 250).await;
     check(STATEMENT, "{}", 320).await;
-    check(BROKEN_OFF, "{}", 1_200).await;
+    check(BROKEN_OFF, "{}", 800).await;
     check("", "{}", 500).await;
     check(BROKEN_OFF, r#"{"turns":{"eager":false}}"#, 500).await;
     check(QUESTION, r#"{"turns":{"min_silence_ms":600,"max_silence_ms":900}}"#, 600).await;

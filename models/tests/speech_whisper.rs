@@ -157,7 +157,8 @@ fn vocabulary_helps_names() {
     let (mut plain_errors, mut hinted_errors) = (Vec::new(), Vec::new());
     for recording in recordings("librispeech_test_other") {
         let words = normalise(&recording.text);
-        let names: Vec<_> = NAMES.iter().map(|name| name.to_lowercase()).filter(|n| words.contains(n)).collect();
+        let names: Vec<_> =
+            NAMES.iter().map(|name| name.to_lowercase()).filter(|n| words.contains(n)).collect();
         if names.is_empty() {
             continue;
         }
@@ -181,7 +182,10 @@ fn vocabulary_helps_names() {
         "names right: {plain} of {said} alone, {hinted} with the vocabulary; WER {plain_rate:.1} % and {hinted_rate:.1} %"
     );
     assert!(hinted > plain, "{hinted} of {said} names, {plain} without the vocabulary");
-    assert!(hinted_rate <= plain_rate, "{hinted_rate} % of words wrong, {plain_rate} % without the vocabulary");
+    assert!(
+        hinted_rate <= plain_rate,
+        "{hinted_rate} % of words wrong, {plain_rate} % without the vocabulary"
+    );
 }
 
 #[test]

@@ -159,7 +159,8 @@ async fn speed(settings: &Settings) -> Finding {
     let why = if settings.speech.local.precision.is_some() { "speech.precision" } else { "by the processor" };
     let sessions = compose::max_sessions(settings.limits.max_sessions, Some(capacity));
     let text = format!(
-        "5 s of speech in {} ms, all workers busy: {} {why} ({compared}); {capacity} sessions in time, {sessions} let in",
+        "5 s of speech in {} ms, all workers busy: {} {why} ({compared}); the encoder's context is as long as the turn and 5 s, 15 s where \
+         that went wrong; {capacity} sessions in time, {sessions} let in",
         pass.as_millis(),
         name(chosen.precision),
     );
@@ -191,7 +192,7 @@ fn threads(settings: &Settings) -> Finding {
     if workers * threads > cores {
         Weak(format!("{text}: they wait for each other; leave speech.workers and speech.threads out"))
     } else {
-        Good(format!("{text}: each turn on a core of its own"))
+        Good(format!("{text}: two turns at once beat one turn sooner (docs/adr/0008-ctranslate2.md)"))
     }
 }
 

@@ -75,7 +75,7 @@ fn turns() {
         &[(180, Started(ms(100))), (1_200, Growing), (2_200, Paused(ms(2_120))), (2_620, Ended(ms(2_120)))],
     );
     // Little said: a longer wait.
-    check(&[(30, 1.0), (100, 0.0)], &[(80, Started(ms(0))), (400, Paused(ms(320))), (1_220, Ended(ms(320)))]);
+    check(&[(30, 1.0), (100, 0.0)], &[(80, Started(ms(0))), (400, Paused(ms(320))), (1_120, Ended(ms(320)))]);
     // A pause inside a turn, with a lone noisy frame that is not speech.
     check(
         &[(150, 1.0), (25, 0.0), (1, 1.0), (10, 0.0), (50, 1.0), (80, 0.0)],
@@ -131,7 +131,7 @@ fn the_words_decide_how_much_silence_is_needed() {
     for soon in [true, false] {
         check(TurnEnd::Finished, soon, 250);
         check(TurnEnd::Open, soon, 320);
-        check(TurnEnd::Unfinished, soon, 1_200);
+        check(TurnEnd::Unfinished, soon, 800);
         check(TurnEnd::Unknown, soon, 500);
     }
 }
@@ -145,6 +145,27 @@ fn finalize_ends_a_turn_once() {
     }
     assert_eq!(endpointer.end_now(), Some(Boundary::Ended(ms(200))));
     assert_eq!(endpointer.end_now(), None);
+}
+
+/// Whoever asks for words from now on asked for none before this pause.
+#[test]
+fn a_pause_that_began_without_words_is_not_waited_for() {
+    let silent = EndpointerConfig { hints: false, ..EndpointerConfig::default() };
+    let mut endpointer = Endpointer::new(silent);
+    let mut at = SampleIndex::default();
+    let mut push = |endpointer: &mut Endpointer, score| {
+        let boundary = endpointer.push(at, score);
+        at = at + FRAME_SAMPLES as u64;
+        boundary
+    };
+    (0..200).for_each(|_| drop(push(&mut endpointer, 1.0)));
+    while !matches!(push(&mut endpointer, 0.0), Some(Boundary::Paused(_))) {}
+    endpointer.set_config(EndpointerConfig { hints: true, ..silent });
+    let ended = (0..200).find_map(|_| {
+        assert!(!endpointer.is_waiting(), "for words that nobody was asked for");
+        push(&mut endpointer, 0.0).filter(|boundary| matches!(boundary, Boundary::Ended(_)))
+    });
+    assert!(ended.is_some());
 }
 
 proptest! {

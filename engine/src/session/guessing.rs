@@ -58,6 +58,14 @@ impl Guess {
         }
     }
 
+    /// What the back-end told beside the text, if that has come: true whatever becomes of the guess.
+    fn warnings(&self) -> Vec<(&'static str, String)> {
+        match &self.work {
+            Work::Done((_, warnings)) => warnings.clone(),
+            Work::Running(_) => Vec::new(),
+        }
+    }
+
     /// What was heard, if it has come.
     fn pass(&self) -> Option<Pass> {
         match &self.work {
@@ -134,7 +142,7 @@ impl Session {
     pub(super) fn on_resumed(&mut self, index: usize) {
         let channel = &mut self.hearing.channels[index];
         let guess = channel.guess.take();
-        let mut displaced = false;
+        let (mut displaced, mut news) = (false, Vec::new());
         if let Some(guess) = guess {
             displaced = guess.displaced;
             let speech_end = guess.utterance.speech_end;
@@ -142,6 +150,7 @@ impl Session {
                 self.keep_part(index, guess, at);
             } else {
                 count_dropped(&guess);
+                news = guess.warnings();
                 // Without interim texts nothing has to keep still, and the same audio gives the same text at any speed.
                 if let Some(pass) =
                     guess.pass().filter(|_| self.config.interim_results && channel.parts.is_empty())
@@ -153,6 +162,9 @@ impl Session {
         if displaced || !self.hearing.markers.is_empty() {
             self.hearing.request_interim(index);
         }
+        for (code, message) in news {
+            self.warn(code, message);
+        }
     }
 
     /// The guess that the turn of `index` was over when its speech had ended at `speech_end`, if it was made. It is counted.
@@ -160,6 +172,9 @@ impl Session {
         let guess = self.hearing.channels[index].guess.take()?;
         if guess.utterance.speech_end != speech_end {
             count_dropped(&guess);
+            for (code, message) in guess.warnings() {
+                self.warn(code, message);
+            }
             return None;
         }
         self.confirm(index, &guess);

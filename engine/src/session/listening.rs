@@ -144,9 +144,13 @@ impl Session {
         for index in 0..self.hearing.streams.len() {
             let mut events = Vec::new();
             let stream = &mut self.hearing.streams[index];
-            stream.kept = false;
+            let kept = std::mem::take(&mut stream.kept);
             if std::mem::take(&mut stream.draining) {
                 stream.listener.finalize(None, &mut events);
+                if !kept {
+                    // It only stood still: what it had taken in is little, and is heard. What cannot be is told below.
+                    let _ = stream.listener.finish(&mut events);
+                }
                 let heard_ms = stream.listener.heard().as_ms();
                 let all = stream.listener.is_decoded();
                 self.on_turn_events(index, events);

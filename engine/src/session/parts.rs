@@ -1,6 +1,6 @@
 //! Texts that must be had: those of finals, and of the parts that a long turn is cut into while it goes on.
 //!
-//! A cut is made where the audio says so, whenever its text comes: the same audio is cut the same way at any speed.
+//! A cut is made where the audio says so, whenever its text comes: without interim texts the same audio is cut the same way at any speed (they may cut sooner).
 //! Not here: how the parts are joined (`draft`).
 
 use std::{sync::Arc, time::Duration};

@@ -24,7 +24,12 @@ impl Censor<'_> {
             let window: String = window.iter().collect();
             self.asked.iter().any(|said| said.contains(&window))
         };
-        if secrets.any(|secret| message.contains(secret)) || shown.windows(QUOTE).any(quotes) {
+        // A term shorter than that is quoted when the whole of it stands there; shorter still, it is any word.
+        let names = |said: &&str| (TERM..QUOTE).contains(&said.chars().count()) && message.contains(*said);
+        if secrets.any(|secret| message.contains(secret))
+            || shown.windows(QUOTE).any(quotes)
+            || self.asked.iter().any(names)
+        {
             return "its message is withheld, as it quotes the request".into();
         }
         shown.into_iter().collect()
@@ -36,3 +41,4 @@ const MESSAGE: usize = 300;
 
 /// A message that shares this many characters in a row with the prompt is taken to quote it.
 const QUOTE: usize = 16;
+const TERM: usize = 4;

@@ -200,7 +200,12 @@ impl Shared {
         if !self.second.serves(request.priority) {
             return events;
         }
-        self.second.transcribe(request).collect().await
+        // What the first lost time with is urgent now, and may have been confirmed meanwhile.
+        let priority = match request.priority {
+            Priority::Speculative => Priority::Final,
+            other => other,
+        };
+        self.second.transcribe(TranscribeRequest { priority, ..request }).collect().await
     }
 
     /// The first did not do its work.

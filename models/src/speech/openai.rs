@@ -50,6 +50,8 @@ struct Shared {
     places: Arc<Semaphore>,
     /// For requests under way, first come, first served.
     slots: Semaphore,
+    /// Of those, what interims and guesses may take: a final finds the rest free of them.
+    unconfirmed: Semaphore,
     guesses: Allowance,
 }
 
@@ -71,6 +73,7 @@ impl OpenAiTranscriber {
             http,
             places: Arc::new(Semaphore::new(concurrent + config.max_waiting)),
             slots: Semaphore::new(concurrent),
+            unconfirmed: Semaphore::new(concurrent.div_ceil(2)),
             guesses: Allowance::new(config.max_speculative_requests_per_minute.min(MOST_GUESSES)),
             config: Arc::new(config),
         };
@@ -141,13 +144,24 @@ impl Shared {
         if request.audio.len() < SHORTEST {
             return Ok(reading::nothing(request));
         }
+        let _unconfirmed = match request.priority {
+            Priority::Final => None,
+            // Rather none than one that comes late.
+            Priority::Interim | Priority::Speculative => match self.unconfirmed.try_acquire() {
+                Ok(permit) => Some(permit),
+                Err(_) => return Err(TranscribeError::Superseded),
+            },
+        };
         let asked = timeout(self.config.total_timeout, self.ask(request)).await;
         let answer = asked.unwrap_or_else(|_| {
             Err(format!("there was no text within {} ms", self.config.total_timeout.as_millis()))
         });
         answer.and_then(|answer| reading::transcript(&answer, request)).map_err(|why| {
             let prompt = upload::prompt(&request.vocabulary);
-            TranscribeError::Failed(self.config.censor(prompt.as_deref().into_iter().collect()).apply(why))
+            let terms = request.vocabulary.iter().map(String::as_str);
+            TranscribeError::Failed(
+                self.config.censor(prompt.as_deref().into_iter().chain(terms).collect()).apply(why),
+            )
         })
     }
 

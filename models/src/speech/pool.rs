@@ -30,7 +30,7 @@ use super::{
 /// How many workers there are, how they compute, and how much may wait for them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PoolConfig {
-    /// Requests that run at the same time.
+    /// Requests that run at the same time. Each has a copy of the weights: 75 MB of 8-bit integers for `base.en`.
     pub workers: NonZeroUsize,
     /// Threads that compute one request.
     pub threads_per_worker: NonZeroUsize,
@@ -93,8 +93,8 @@ pub enum LoadError {
 ///
 /// Final requests run first, then speculative, then interim ones, each class in turn among streams. A waiting interim
 /// request ends as [`TranscribeError::Superseded`] when anything newer of its stream arrives, and a running one when a
-/// more urgent request of its stream arrives or finds no free worker. That is noticed between the networks of a pass, so a
-/// final request waits for at most one of them: a tenth of a second for a few seconds of speech.
+/// more urgent request of its stream arrives or finds no free worker. That is noticed between the networks of a pass, a tenth
+/// of a second apart for a few seconds of speech. A running guess of another stream is not aborted: it may be a final soon.
 ///
 /// Words have the times at which they were said, by alignment (see `whisper/model.rs`).
 ///
@@ -189,7 +189,7 @@ impl Transcriber for InferencePool {
         .boxed()
     }
 
-    /// Enough to write every turn down one and a half times (a wrong guess costs a pass) with the workers busy half of the time at
+    /// Enough to write every turn down nearly twice (a wrong guess costs a pass) with the workers busy half of the time at
     /// most, so that a final seldom waits; interim texts get what is left. By the speed measured when the pool started.
     fn capacity(&self) -> Option<usize> {
         let load = TALK * PASSES_PER_TURN * self.pass_time?.as_secs_f64() / MEASURED_SECONDS;
@@ -498,8 +498,8 @@ fn describe_metrics() {
 
 /// Of a session, how much is speech.
 const TALK: f64 = 0.5;
-/// A guess in three is dropped (bench `turns`).
-const PASSES_PER_TURN: f64 = 1.5;
+/// 46 guesses in a hundred are dropped (bench `turns`), and each turn is written down once.
+const PASSES_PER_TURN: f64 = 1.85;
 /// Of the workers' time, what turns may take: above half, waiting grows fast (M/M/c).
 const BUSY: f64 = 0.5;
 /// Speech in a warm-up's pass.

@@ -5,7 +5,7 @@
 //!
 //! The encoder's cost follows its context, not the speech, so each pass gets a context just longer than its audio
 //! (+256 positions = 5 s) instead of Whisper's fixed 30 s: five times faster for a short utterance, at the price of
-//! occasional nonsense, which `guard.rs` recognises and one pass at full context repairs. Decoding is greedy at
+//! occasional nonsense, which `guard.rs` recognises and one pass at a longer context repairs. Decoding is greedy at
 //! temperature 0. The model may write timestamps (fewer words invented at hard cuts, and it says where it broke off)
 //! and annotations such as "(wind blowing)" (the surest sign that nobody speaks); both are taken out here.
 
@@ -50,10 +50,13 @@ impl WhisperEngine {
 impl Engine for WhisperEngine {
     fn warm_up(&mut self) -> Option<Duration> {
         let audio = vec![0.0; MEASURED_SAMPLES];
-        // The first pass touches the weights and makes the kernels; the second is measured.
-        let pass = || {
-            self.pass(&audio, short_context(audio.len()), None, &Prompt::default(), &AtomicBool::new(false))
+        // Silence would be written down at once: words that are settled make the decoder and the aligner work.
+        let prompt = Prompt {
+            before: self.spellings(&[MEASURED_SPELLINGS.to_owned()]),
+            settled: self.model.vocabulary.tokens(MEASURED_WORDS),
         };
+        // The first pass touches the weights and makes the kernels; the second is measured.
+        let pass = || self.pass(&audio, short_context(audio.len()), None, &prompt, &AtomicBool::new(false));
         if let Err(error) = pass() {
             tracing::warn!(?error, "the warm-up of a speech worker failed");
             return None;
@@ -126,7 +129,7 @@ struct Pass {
 }
 
 impl WhisperEngine {
-    /// Writes down `audio` (at most 30 s): a short-context pass and, when it is not to be believed, one at full context.
+    /// Writes down `audio` (at most 30 s): a short-context pass and, when it is not to be believed, one at a longer one.
     fn hear(
         &self,
         audio: &[f32],
@@ -137,18 +140,19 @@ impl WhisperEngine {
     ) -> Result<Heard, EngineError> {
         let full = self.model.full_context();
         let short = short_context(audio.len()).min(full);
+        let longer = (short + RETRY_MARGIN).min(full);
         let mut pass = self.pass(audio, short, language, prompt, abort)?;
         let mut fault = pass.fault();
         if let Some(first) = fault
-            && short < full
+            && short < longer
         {
             metrics::counter!("speech_retries_total", "reason" => first.reason()).increment(1);
             // What was settled may be what is wrong.
             let fresh = Prompt { before: prompt.before.clone(), settled: Vec::new() };
-            let mut again = self.pass(audio, full, language, &fresh, abort)?;
-            // A full context makes the no-speech token likelier, for damaged speech up to what is noise in a short one.
+            let mut again = self.pass(audio, longer, language, &fresh, abort)?;
+            // A longer context makes the no-speech token likelier, for damaged speech up to what is noise in a short one.
             again.evidence.no_speech = again.evidence.no_speech.min(pass.evidence.no_speech);
-            // A full context may loop where the short one was only unsure.
+            // A longer context may loop where the short one was only unsure.
             let worse = again.fault() == Some(guard::Fault::Repetition) && first != guard::Fault::Repetition;
             if !worse {
                 fault = again.fault();
@@ -198,8 +202,8 @@ impl WhisperEngine {
             start.extend([language, vocabulary.transcribe()]);
         }
         let longest = (8.0 * seconds).ceil() as usize + 8;
-        let written =
-            self.model.write(&encoded, &self.full_prompt(prompt, &start), longest).map_err(failed)?;
+        let (before, settled) = self.full_prompt(prompt, &start);
+        let written = self.model.write(&encoded, &before, &settled, longest).map_err(failed)?;
         go_on()?;
         let text: Vec<u32> =
             written.tokens.iter().copied().filter(|id| vocabulary.text(*id).is_some()).collect();
@@ -240,8 +244,8 @@ impl WhisperEngine {
         Ok((words::words(&tokens), sum / tokens.len().max(1) as f32))
     }
 
-    /// The whole prompt of the decoder: what went before, the start, what is settled.
-    fn full_prompt(&self, prompt: &Prompt, start: &[u32]) -> Vec<u32> {
+    /// The prompt of the decoder: what went before and the start, and what the text begins with.
+    fn full_prompt(&self, prompt: &Prompt, start: &[u32]) -> (Vec<u32>, Vec<u32>) {
         let vocabulary = &self.model.vocabulary;
         let mut all = Vec::new();
         if !prompt.before.is_empty() {
@@ -249,12 +253,11 @@ impl WhisperEngine {
             all.extend(&prompt.before);
         }
         all.extend(start);
-        if !prompt.settled.is_empty() {
-            // Where the text begins is not known exactly; the decoder wants a time before it.
-            all.push(vocabulary.first_time());
-            all.extend(&prompt.settled);
+        if prompt.settled.is_empty() {
+            return (all, Vec::new());
         }
-        all
+        // Where the text begins is not known exactly; the decoder wants a time before it.
+        (all, [&[vocabulary.first_time()], &prompt.settled[..]].concat())
     }
 
     /// Where the pass says it broke off: the time of a closing and an opening timestamp at the very end. Speech after it
@@ -361,8 +364,16 @@ const SAMPLE_RATE: f32 = 16_000.0;
 const SAMPLES_PER_MS: u32 = 16;
 /// 5 s, about a question: what a worker's speed is measured with.
 const MEASURED_SAMPLES: usize = 5 * 16_000;
+/// As many words as are said in five seconds, after a list of names.
+const MEASURED_WORDS: &str =
+    " Tell me about a time when you reduced the latency of a production system, and how.";
+const MEASURED_SPELLINGS: &str =
+    "Kubernetes, PostgreSQL, gRPC, Redis, Kafka, Terraform, Prometheus, Harbourline";
 /// Encoder positions beyond the audio: with 256 about 4 % of passes need the guard, below it far more.
 const MARGIN: usize = 256;
+/// Encoder positions more for a pass that is run again (10 s): where a short context went wrong, this one is as good as the full
+/// one at a third of the time.
+const RETRY_MARGIN: usize = 512;
 /// Half a second: less than this after a break-off holds no word.
 const LEAST_REST: usize = 8_000;
 /// Whisper takes up to 223 tokens of what went before; each costs decoding time, and long lists leak into the text.

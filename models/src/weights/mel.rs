@@ -1,6 +1,6 @@
 //! The mel filter bank that Whisper's ggml files carry.
 //!
-//! Not here: applying it; whisper.cpp does. Slaney's scale and normalisation, as in librosa's `filters.mel` and so in
+//! Not here: applying it; `speech/whisper/features.rs` does. Slaney's scale and normalisation, as in librosa's `filters.mel` and so in
 //! openai-whisper's `mel_filters.npz`, to the last bit: the file's hash includes it.
 
 /// Triangular filters of `mels` bands over the bins of a 400-point FFT at 16 kHz, band by band, [`BINS`] values each.

@@ -15,7 +15,7 @@ pub(super) fn from_json(text: &str) -> Result<Vec<String>, ConvertError> {
         .map_err(|error| super::ct2::unsupported("vocabulary.json", error, "an array of strings"))
 }
 
-/// The plain tokens as bytes; whisper.cpp makes up the special ones that follow. `size` is the model's vocabulary.
+/// The plain tokens as bytes; readers make up the special ones that follow. `size` is the model's vocabulary.
 ///
 /// The published English files end with `<|endoftext|>` all the same; the multilingual ones do not.
 pub(super) fn plain_tokens(tokens: &[String], size: u32) -> Result<Vec<Vec<u8>>, ConvertError> {

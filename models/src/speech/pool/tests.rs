@@ -53,7 +53,7 @@ impl Engine for Held {
                 let transcript = Transcript { text: request.stream.to_string(), ..Transcript::default() };
                 return Ok(Recognition { warnings: Vec::new(), transcript });
             }
-            // As whisper.cpp, the engine looks at the flag now and then.
+            // As the recogniser, the engine looks at the flag now and then.
             released = self.control.changed.wait_timeout(released, Duration::from_millis(1)).unwrap().0;
         }
     }

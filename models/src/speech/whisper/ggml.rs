@@ -31,6 +31,7 @@ pub(super) struct Sizes {
     pub(super) audio_context: u32,
     pub(super) audio_heads: u32,
     pub(super) audio_layers: u32,
+    pub(super) text_context: u32,
     pub(super) text_heads: u32,
     pub(super) text_layers: u32,
     pub(super) mels: u32,
@@ -115,11 +116,16 @@ impl Walk {
         {
             return Ok(None);
         }
+        // Room for the longest prompt there is.
+        if header[5] < 448 {
+            return Ok(None);
+        }
         let sizes = Sizes {
             vocabulary,
             audio_context: header[1],
             audio_heads: header[3],
             audio_layers,
+            text_context: header[5],
             text_heads: header[7],
             text_layers,
             mels: header[9],

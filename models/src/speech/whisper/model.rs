@@ -105,14 +105,23 @@ impl WhisperModel {
         Ok(code.and_then(|code| self.vocabulary.language(code)).unwrap_or(self.vocabulary.start() + 1))
     }
 
-    /// Writes down what `audio` holds after `prompt`, which ends with what the text begins with, if anything. Greedy, at most
-    /// `longest` tokens of text and times.
-    pub(super) fn write(&self, audio: &Encoded, prompt: &[u32], longest: usize) -> Result<Written, String> {
-        let names: Vec<String> = prompt.iter().map(|id| self.vocabulary.name(*id)).collect();
+    /// Writes down what `audio` holds after `start` (what went before, and the task); `settled` is what the text begins with.
+    /// Greedy, at most `longest` tokens of text and times beside `settled`, and no more than the decoder has room for.
+    pub(super) fn write(
+        &self,
+        audio: &Encoded,
+        start: &[u32],
+        settled: &[u32],
+        longest: usize,
+    ) -> Result<Written, String> {
+        let names: Vec<String> = start.iter().chain(settled).map(|id| self.vocabulary.name(*id)).collect();
+        // CTranslate2 counts its steps from the last token of the task, what is settled included, and takes the lesser of
+        // half of `max_length` and what `max_length` leaves (`whisper.cc`); beyond its positions it throws.
+        let first_step = start.len() - 1;
+        let steps = (longest + settled.len()).min(self.sizes.text_context as usize - first_step);
         let options = WhisperOptions {
             beam_size: 1,
-            // CTranslate2 writes at most half of this, and counts the prompt.
-            max_length: 2 * (longest + names.len()),
+            max_length: (2 * steps).max(steps + first_step),
             return_no_speech_prob: true,
             suppress_tokens: self.vocabulary.never_written().map(|id| id as i32).collect(),
             ..WhisperOptions::default()
