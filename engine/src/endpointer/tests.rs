@@ -158,7 +158,9 @@ fn a_pause_that_began_without_words_is_not_waited_for() {
         at = at + FRAME_SAMPLES as u64;
         boundary
     };
-    (0..200).for_each(|_| drop(push(&mut endpointer, 1.0)));
+    for _ in 0..200 {
+        push(&mut endpointer, 1.0);
+    }
     while !matches!(push(&mut endpointer, 0.0), Some(Boundary::Paused(_))) {}
     endpointer.set_config(EndpointerConfig { hints: true, ..silent });
     let ended = (0..200).find_map(|_| {
