@@ -6,7 +6,7 @@ use engine::{
     Engine, VadFactory,
     ports::{
         Authorizer, CandidateContext,
-        memory::{NoAuth, OneCandidate, RecentSessions, SharedToken, Unmetered},
+        memory::{MonthlyLimits, MonthlyMeter, NoAuth, OneCandidate, RecentSessions, SharedToken},
     },
     registry::Registry,
 };
@@ -44,7 +44,7 @@ pub(crate) async fn engine(settings: &Settings) -> Result<Engine, Error> {
         authorizer,
         context: Arc::new(OneCandidate(candidate)),
         recorder: Arc::new(RecentSessions::default()),
-        meter: Arc::new(Unmetered::default()),
+        meter: Arc::new(MonthlyMeter::new(MonthlyLimits::default())),
         registry: Registry::new(max_sessions),
     })
 }

@@ -2,8 +2,11 @@
 //!
 //! Not here: when to answer (the session decides), the models themselves.
 
+mod citations;
 mod prompt;
 mod reading;
+
+pub use self::citations::Citations;
 
 use std::sync::Arc;
 
@@ -24,6 +27,15 @@ pub struct Question {
     pub length: AnswerLength,
     /// Language of the answer as an ISO 639-1 code.
     pub language: String,
+}
+
+/// A request to a model, and what it will cost about.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Prompt {
+    /// The request.
+    pub request: ChatRequest,
+    /// Tokens of its messages, as an estimate.
+    pub prompt_tokens: u64,
 }
 
 /// What can be read off the whole text of an answer.
@@ -49,18 +61,29 @@ impl Answerer {
         Self { model, candidate, cv }
     }
 
-    /// Starts answering when first polled; dropping the stream cancels.
-    pub fn answer(
-        &self,
-        question: &Question,
-        history: &History,
-    ) -> BoxStream<'static, Result<AnswerDelta, ChatError>> {
-        self.model.answer(ChatRequest {
-            messages: prompt::messages(&self.candidate, &self.cv, history, question),
+    /// What to ask the model.
+    pub fn prompt(&self, question: &Question, history: &History) -> Prompt {
+        let messages = prompt::messages(&self.candidate, &self.cv, history, question);
+        let max_tokens = prompt::max_tokens(question.length);
+        let prompt_tokens = messages.iter().map(|message| message.content.len() as u64 / 4).sum();
+        let request = ChatRequest {
+            messages,
             question: question.text.clone(),
             sources: Arc::clone(&self.cv),
-            max_tokens: prompt::max_tokens(question.length),
-        })
+            max_tokens,
+            context: None,
+        };
+        Prompt { request, prompt_tokens }
+    }
+
+    /// Starts answering when first polled; dropping the stream cancels.
+    pub fn ask(&self, prompt: Prompt) -> BoxStream<'static, Result<AnswerDelta, ChatError>> {
+        self.model.answer(prompt.request)
+    }
+
+    /// Takes wrong citations out of an answer as it streams.
+    pub fn citations(&self) -> Citations {
+        Citations::new(Arc::clone(&self.cv))
     }
 
     /// Reads key points and sources off a whole answer.

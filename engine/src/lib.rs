@@ -37,7 +37,7 @@ use std::sync::Arc;
 
 use models::{chat::ChatModel, speech::Transcriber, vad::VoiceActivityDetector};
 
-pub use question::is_question;
+pub use question::{goes_on, is_behavioural, is_question};
 
 /// Makes a detector for one channel.
 pub type VadFactory = Arc<dyn Fn() -> Box<dyn VoiceActivityDetector> + Send + Sync>;

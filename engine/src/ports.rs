@@ -80,8 +80,23 @@ pub trait SessionRecorder: Send + Sync {
 #[error("{0}")]
 pub struct LimitReached(pub String);
 
-/// Counts what is used up.
+/// What was taken from a plan before a model is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reservation {
+    /// The period that it was taken from, as the meter numbers them: what is given back later goes there.
+    pub period: u32,
+    /// Tokens taken.
+    pub tokens: u64,
+}
+
+/// Counts what is used up of a plan: requests to models, and their tokens, by user and month.
 pub trait UsageMeter: Send + Sync {
-    /// Takes one answer from what `principal` has left, in one atomic step.
-    fn take_answer(&self, principal: &Principal) -> BoxFuture<'_, Result<(), LimitReached>>;
+    /// Takes one request and `tokens`, the most it can use, from what `principal` has left: both or neither, in one atomic
+    /// step. Dropping the future takes nothing, or what a later [`settle`](Self::settle) would give back is lost.
+    fn reserve(&self, principal: &Principal, tokens: u64)
+    -> BoxFuture<'_, Result<Reservation, LimitReached>>;
+
+    /// The request used `used` tokens: gives back the rest of `reservation`, or takes what was used beyond it. The request
+    /// itself counts as made.
+    fn settle(&self, principal: &Principal, reservation: Reservation, used: u64) -> BoxFuture<'_, ()>;
 }

@@ -24,6 +24,16 @@ pub fn is_question(text: &str) -> bool {
     })
 }
 
+/// Whether `text` asks for an account of something that happened: such an answer tells situation, task, action and result.
+pub fn is_behavioural(text: &str) -> bool {
+    text.to_lowercase().contains("a time when")
+}
+
+/// Whether `text`, said right after the question `before`, goes on with it rather than being a remark of its own.
+pub fn goes_on(before: &str, text: &str) -> bool {
+    !before.is_empty() && !text.is_empty()
+}
+
 /// "How would…" and "Have you…" ask; "When we…" and "has got…" tell.
 fn asks(first: &str, second: &str) -> bool {
     let pronoun = PRONOUNS.contains(&second);

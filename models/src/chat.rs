@@ -18,7 +18,7 @@ pub use crate::openai::OpenAiConfigError;
 
 use std::sync::Arc;
 
-use futures_util::stream::BoxStream;
+use futures_util::{future::BoxFuture, stream::BoxStream};
 
 /// Who says a [`ChatMessage`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,6 +60,9 @@ pub struct ChatRequest {
     pub sources: Arc<[SourceLine]>,
     /// Upper bound of the answer, in tokens.
     pub max_tokens: u32,
+    /// SHA-256 of all that the answer depends on beside question, model and options: whose it is, the candidate's papers, the
+    /// conversation. `None`: the answer is neither remembered nor taken from memory.
+    pub context: Option<[u8; 32]>,
 }
 
 /// A piece of an answer.
@@ -67,6 +70,13 @@ pub struct ChatRequest {
 pub enum AnswerDelta {
     /// The prompt has left for the provider: the request's last byte is written, or local work begins. At most once, first.
     RequestSent,
+    /// Something went otherwise than configured, for the client: a stable code, and what it means. At any time before the end.
+    Warning {
+        /// As of a `warning` event.
+        code: &'static str,
+        /// What happened and what it means for the user.
+        message: String,
+    },
     /// The next text; never empty.
     Text(String),
     /// The end of the answer; always the last item of a successful stream.
@@ -82,6 +92,32 @@ pub struct AnswerEnd {
     pub model: String,
     /// 0–1: the geometric mean of the tokens' probabilities; `None` when the provider reports none.
     pub confidence: Option<f32>,
+    /// What the provider says it used; `None` when it does not say.
+    pub usage: Option<TokenUsage>,
+    /// Whether the answer was remembered rather than asked for.
+    pub cached: bool,
+}
+
+impl AnswerEnd {
+    /// An end of which nothing more is known.
+    pub fn new(finish_reason: impl Into<String>, model: impl Into<String>) -> Self {
+        Self {
+            finish_reason: finish_reason.into(),
+            model: model.into(),
+            confidence: None,
+            usage: None,
+            cached: false,
+        }
+    }
+}
+
+/// What an answer cost, as the provider counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TokenUsage {
+    /// Tokens of the prompt.
+    pub prompt: u64,
+    /// Tokens of the answer, those of a hidden train of thought included.
+    pub completion: u64,
 }
 
 /// Why there is no (whole) answer. Text already streamed stands.
@@ -113,4 +149,10 @@ pub trait ChatModel: Send + Sync {
     ///
     /// Needs a tokio runtime with time and I/O to be polled in. Dropping the stream at any point cancels the request.
     fn answer(&self, request: ChatRequest) -> BoxStream<'static, Result<AnswerDelta, ChatError>>;
+
+    /// Opens a connection that the next request will find open, unless there is one. Ends when that is done or has failed,
+    /// within seconds; nobody is told. Dropping the future gives up.
+    fn warm(&self) -> BoxFuture<'static, ()> {
+        Box::pin(std::future::ready(()))
+    }
 }

@@ -42,7 +42,7 @@ async fn scripted_conforms() {
 async fn notes_conform() {
     let notes = Notes::new();
     let end = conforms(&notes, request()).await;
-    assert_eq!(end, AnswerEnd { finish_reason: "stop".into(), model: "notes".into(), confidence: None });
+    assert_eq!(end, AnswerEnd::new("stop", "notes"));
 
     let request = request();
     let sources = Arc::clone(&request.sources);
@@ -141,9 +141,8 @@ type Case<'a> = (&'a str, Vec<Step>, &'a [&'a str], Result<AnswerEnd, ChatError>
 
 #[tokio::test]
 async fn openai_reads_what_servers_send() {
-    let end = |reason: &str, model: &str, confidence| {
-        Ok(AnswerEnd { finish_reason: reason.into(), model: model.into(), confidence })
-    };
+    let end =
+        |reason: &str, model: &str, confidence| Ok(AnswerEnd { confidence, ..AnswerEnd::new(reason, model) });
     let failed = |message: &str| Err(ChatError::Provider(message.into()));
     let cases: Vec<Case> = vec![
         ("plain", vec![stream(PLAIN)], &["Hel", "lo"], end("stop", "m-1", None)),
@@ -525,6 +524,7 @@ fn request() -> ChatRequest {
         sources: [SourceLine { number: 1, text: "Ada".into() }, SourceLine { number: 2, text: cv.into() }]
             .into(),
         max_tokens: 100,
+        context: None,
     }
 }
 

@@ -155,7 +155,8 @@ fn answer(cv: &str, question: &str, max_tokens: u32) -> (String, String) {
         .map(|(line, number)| SourceLine { number, text: line.trim().to_owned() })
         .filter(|line| !line.text.is_empty())
         .collect();
-    let request = ChatRequest { messages: vec![], question: question.into(), sources, max_tokens };
+    let request =
+        ChatRequest { messages: vec![], question: question.into(), sources, max_tokens, context: None };
     let mut text = String::new();
     let mut deltas = Notes::new().answer(request);
     while let Some(delta) = deltas.next().now_or_never().expect("notes wait for nothing") {
@@ -163,6 +164,7 @@ fn answer(cv: &str, question: &str, max_tokens: u32) -> (String, String) {
             AnswerDelta::RequestSent => assert_eq!(text, ""),
             AnswerDelta::Text(word) => text.push_str(&word),
             AnswerDelta::Done(end) => return (text, end.finish_reason),
+            AnswerDelta::Warning { code, .. } => panic!("notes have nothing to warn of: {code}"),
         }
     }
     panic!("no end after: {text}");

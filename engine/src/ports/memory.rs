@@ -2,16 +2,17 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
+use chrono::{Datelike as _, Utc};
 use futures_util::future::{BoxFuture, FutureExt as _, ready};
 use protocol::ServerEvent;
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::{
     AuthError, Authorizer, CandidateContext, ContextProvider, Credentials, LimitReached, PortError,
-    Principal, SessionRecorder, UsageMeter,
+    Principal, Reservation, SessionRecorder, UsageMeter,
 };
 
 /// Lets everybody in as one local user. Only for listeners on loopback addresses; the root crate refuses others.
@@ -99,15 +100,105 @@ impl SessionRecorder for RecentSessions {
     }
 }
 
-/// Counts and never refuses.
-#[derive(Debug, Default)]
-pub struct Unmetered(Mutex<HashMap<Principal, u64>>);
+/// What each user may use in a calendar month (UTC). `None` is no limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MonthlyLimits {
+    /// Requests to models: one for each variant of an answer.
+    pub requests: Option<u64>,
+    /// Tokens of prompts and answers.
+    pub tokens: Option<u64>,
+}
 
-impl UsageMeter for Unmetered {
-    fn take_answer(&self, principal: &Principal) -> BoxFuture<'_, Result<(), LimitReached>> {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(principal.clone()).or_default() += 1;
-        ready(Ok(())).boxed()
+/// Counts by user and month, in memory: a restart forgets.
+pub struct MonthlyMeter {
+    limits: MonthlyLimits,
+    month: fn() -> u32,
+    counts: Mutex<Counts>,
+}
+
+/// Of the current month; one entry for each user that asked something in it.
+#[derive(Default)]
+struct Counts {
+    month: u32,
+    used: HashMap<Principal, Used>,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Used {
+    requests: u64,
+    tokens: u64,
+}
+
+impl MonthlyMeter {
+    /// A meter that holds every user to `limits`.
+    pub fn new(limits: MonthlyLimits) -> Self {
+        Self::with_calendar(limits, this_month)
     }
+
+    /// A meter that asks `month` for the number of the month.
+    fn with_calendar(limits: MonthlyLimits, month: fn() -> u32) -> Self {
+        Self { limits, month, counts: Mutex::default() }
+    }
+
+    fn counts(&self) -> MutexGuard<'_, Counts> {
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let month = (self.month)();
+        if counts.month != month {
+            *counts = Counts { month, used: HashMap::new() };
+        }
+        counts
+    }
+
+    fn take(&self, principal: &Principal, tokens: u64) -> Result<Reservation, LimitReached> {
+        let mut counts = self.counts();
+        let period = counts.month;
+        let used = counts.used.entry(principal.clone()).or_default();
+        let after = Used { requests: used.requests + 1, tokens: used.tokens.saturating_add(tokens) };
+        let reached = |what: &str, limit: u64| {
+            LimitReached(format!(
+                "this month's {limit} {what} are used up; answers come again on the first of the next month (UTC)"
+            ))
+        };
+        if let Some(limit) = self.limits.requests.filter(|limit| after.requests > *limit) {
+            return Err(reached("requests to language models", limit));
+        }
+        if let Some(limit) = self.limits.tokens.filter(|limit| after.tokens > *limit) {
+            return Err(reached("tokens of answers", limit));
+        }
+        *used = after;
+        Ok(Reservation { period, tokens })
+    }
+
+    fn give_back(&self, principal: &Principal, reservation: Reservation, used: u64) {
+        let mut counts = self.counts();
+        // The counts of a month that is over are of no interest any more.
+        if counts.month == reservation.period
+            && let Some(count) = counts.used.get_mut(principal)
+        {
+            count.tokens = count.tokens.saturating_sub(reservation.tokens).saturating_add(used);
+        }
+    }
+}
+
+impl UsageMeter for MonthlyMeter {
+    fn reserve(
+        &self,
+        principal: &Principal,
+        tokens: u64,
+    ) -> BoxFuture<'_, Result<Reservation, LimitReached>> {
+        ready(self.take(principal, tokens)).boxed()
+    }
+
+    fn settle(&self, principal: &Principal, reservation: Reservation, used: u64) -> BoxFuture<'_, ()> {
+        self.give_back(principal, reservation, used);
+        ready(()).boxed()
+    }
+}
+
+/// Years and months since year 0.
+fn this_month() -> u32 {
+    let today = Utc::now().date_naive();
+    today.year().unsigned_abs() * 12 + today.month0()
 }
 
 fn local_user() -> Principal {
@@ -118,3 +209,65 @@ const NO_TICKETS: AuthError =
     AuthError::Unauthenticated("tickets are not issued by this server; send a bearer token");
 const KEPT_SESSIONS: usize = 16;
 const KEPT_EVENTS: usize = 4_096;
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    };
+
+    use super::*;
+
+    fn meter(requests: Option<u64>, tokens: Option<u64>) -> MonthlyMeter {
+        MonthlyMeter::with_calendar(MonthlyLimits { requests, tokens }, || 7)
+    }
+
+    #[test]
+    fn both_or_neither_are_taken() {
+        let meter = meter(Some(3), Some(100));
+        let user = local_user();
+        let taken = meter.take(&user, 60).unwrap();
+        let why = meter.take(&user, 60).unwrap_err().0;
+        assert!(why.contains("100 tokens"), "{why}");
+        meter.give_back(&user, taken, 10);
+        assert!(meter.take(&user, 60).is_ok(), "a refusal takes neither tokens nor a request");
+        assert!(meter.take(&user, 30).is_ok());
+        let why = meter.take(&user, 0).unwrap_err().0;
+        assert!(why.contains("3 requests"), "{why}");
+        let other = Principal { user: "other".to_owned() };
+        assert!(meter.take(&other, 100).is_ok(), "each user has their own");
+    }
+
+    #[test]
+    fn no_limit_is_no_number() {
+        let meter = meter(None, None);
+        assert!((0..1_000).all(|_| meter.take(&local_user(), u64::MAX).is_ok()));
+    }
+
+    #[test]
+    fn a_new_month_starts_from_nothing() {
+        static MONTH: AtomicU32 = AtomicU32::new(1);
+        let limits = MonthlyLimits { requests: Some(1), tokens: None };
+        let meter = MonthlyMeter::with_calendar(limits, || MONTH.load(Ordering::Relaxed));
+        let old = meter.take(&local_user(), 50).unwrap();
+        assert!(meter.take(&local_user(), 0).is_err());
+        MONTH.store(2, Ordering::Relaxed);
+        assert_eq!(meter.take(&local_user(), 5).unwrap().period, 2);
+        meter.give_back(&local_user(), old, 1_000);
+        assert_eq!(meter.counts().used[&local_user()].tokens, 5, "the old month's rest is not the new one's");
+    }
+
+    #[test]
+    fn parallel_requests_are_never_let_through_beyond_the_limit() {
+        let meter = Arc::new(meter(Some(5), None));
+        let threads: Vec<_> = (0..50)
+            .map(|_| {
+                let meter = Arc::clone(&meter);
+                std::thread::spawn(move || meter.take(&local_user(), 1).is_ok())
+            })
+            .collect();
+        let allowed = threads.into_iter().map(|thread| thread.join().unwrap());
+        assert_eq!(allowed.filter(|allowed| *allowed).count(), 5);
+    }
+}

@@ -168,11 +168,13 @@ impl Session {
                 length: self.config.length,
                 language: language.to_owned(),
             };
-            let deltas = self.answers.answerer.answer(&question, &self.history);
+            let prompt = self.answers.answerer.prompt(&question, &self.history);
+            let tokens = prompt.prompt_tokens + u64::from(prompt.request.max_tokens);
+            let deltas = self.answers.answerer.ask(prompt);
             let (meter, principal) = (Arc::clone(&self.engine.meter), self.principal.clone());
             let steps = async_stream::stream! {
-                match timeout(PORT_TIMEOUT, meter.take_answer(&principal)).await {
-                    Ok(Ok(())) => {}
+                match timeout(PORT_TIMEOUT, meter.reserve(&principal, tokens)).await {
+                    Ok(Ok(_)) => {}
                     Ok(Err(limit)) => {
                         yield (id, Step::Refused(limit.0));
                         return;
@@ -244,6 +246,7 @@ impl Session {
                 self.error(CloseCode::Limit, why, None);
             }
             Step::Delta(AnswerDelta::RequestSent) => running.clock.asked = Some(now),
+            Step::Delta(AnswerDelta::Warning { code, message }) => self.warn(code, message),
             Step::Delta(AnswerDelta::Text(text)) => {
                 running.clock.first.get_or_insert(now);
                 running.clock.last = Some(now);
@@ -274,7 +277,7 @@ impl Session {
             confidence: end.confidence,
             finish_reason: end.finish_reason,
             model: end.model,
-            cached: false,
+            cached: end.cached,
             sources: reading.sources,
             timings,
         })));

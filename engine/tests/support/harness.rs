@@ -8,7 +8,7 @@ use engine::{
     pipeline,
     ports::{
         CandidateContext, ContextProvider, Principal, SessionRecorder,
-        memory::{NoAuth, OneCandidate, RecentSessions, Unmetered},
+        memory::{MonthlyLimits, MonthlyMeter, NoAuth, OneCandidate, RecentSessions},
     },
     registry::Registry,
     transport::memory::{self, ClientSender, MemoryClient},
@@ -106,7 +106,7 @@ impl Setup {
             authorizer: Arc::new(NoAuth),
             context: self.context,
             recorder: self.recorder,
-            meter: Arc::new(Unmetered::default()),
+            meter: Arc::new(MonthlyMeter::new(MonthlyLimits::default())),
             registry: Registry::new(self.limits.max_sessions),
         })
     }

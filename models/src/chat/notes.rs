@@ -94,11 +94,7 @@ impl ChatModel for Notes {
                 yield Ok(AnswerDelta::Text(word.to_owned()));
             }
             let finish_reason = if is_cut { "length" } else { "stop" };
-            yield Ok(AnswerDelta::Done(AnswerEnd {
-                finish_reason: finish_reason.into(),
-                model: NAME.into(),
-                confidence: None,
-            }));
+            yield Ok(AnswerDelta::Done(AnswerEnd::new(finish_reason, NAME)));
         })
     }
 }

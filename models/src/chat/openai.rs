@@ -170,10 +170,9 @@ impl Answer {
             )));
         }
         Ok(AnswerEnd {
-            finish_reason,
-            model: self.model.unwrap_or_else(|| asked_for.into()),
             confidence: (self.logprobs > 0)
                 .then(|| (self.logprob_sum / f64::from(self.logprobs)).exp().clamp(0.0, 1.0) as f32),
+            ..AnswerEnd::new(finish_reason, self.model.as_deref().unwrap_or(asked_for))
         })
     }
 }

@@ -37,7 +37,7 @@ pub enum ScriptedDelta {
 /// # use models::chat::*; use futures_util::StreamExt;
 /// # tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap().block_on(async {
 /// let model = ScriptedChat::new([ScriptedDelta::Text("Yes.".into())]);
-/// let request = ChatRequest { messages: vec![], question: "Really?".into(), sources: [].into(), max_tokens: 9 };
+/// let request = ChatRequest { messages: vec![], question: "Really?".into(), sources: [].into(), max_tokens: 9, context: None };
 /// let deltas: Vec<_> = model.answer(request).collect().await;
 /// assert_eq!(deltas[1], Ok(AnswerDelta::Text("Yes.".into())));
 /// assert_eq!(model.requests()[0].question, "Really?");
@@ -95,7 +95,7 @@ impl ChatModel for ScriptedChat {
         Box::pin(stream! {
             let mut running = Running { cancelled: model.cancelled.clone(), ended: false };
             let script = model.start(request);
-            let mut end = AnswerEnd { finish_reason: "stop".into(), model: NAME.into(), confidence: None };
+            let mut end = AnswerEnd::new("stop", NAME);
             yield Ok(AnswerDelta::RequestSent);
             for step in script.iter().cloned() {
                 match step {
@@ -144,7 +144,13 @@ mod tests {
     use super::*;
 
     fn ask(question: &str) -> ChatRequest {
-        ChatRequest { messages: vec![], question: question.into(), sources: Arc::new([]), max_tokens: 100 }
+        ChatRequest {
+            messages: vec![],
+            question: question.into(),
+            sources: Arc::new([]),
+            max_tokens: 100,
+            context: None,
+        }
     }
 
     fn text(text: &str) -> ScriptedDelta {
@@ -152,12 +158,12 @@ mod tests {
     }
 
     fn stop() -> AnswerEnd {
-        AnswerEnd { finish_reason: "stop".into(), model: "scripted".into(), confidence: None }
+        AnswerEnd::new("stop", "scripted")
     }
 
     #[tokio::test(start_paused = true)]
     async fn plays_its_script_on_tokios_clock() {
-        let length = AnswerEnd { finish_reason: "length".into(), model: "m".into(), confidence: Some(0.5) };
+        let length = AnswerEnd { confidence: Some(0.5), ..AnswerEnd::new("length", "m") };
         let late = ChatError::Timeout(9);
         let sent = Ok(AnswerDelta::RequestSent);
         let said = |text: &str| Ok(AnswerDelta::Text(text.into()));
