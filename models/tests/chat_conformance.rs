@@ -496,6 +496,7 @@ async fn collect(model: &dyn ChatModel) -> (Vec<String>, Result<AnswerEnd, ChatE
             Ok(AnswerDelta::RequestSent) => assert!(texts.is_empty()),
             Ok(AnswerDelta::Text(text)) => texts.push(text),
             Ok(AnswerDelta::Done(end)) => return (texts, Ok(end)),
+            Ok(AnswerDelta::Warning { code, .. }) => panic!("a single model has nothing to warn of: {code}"),
             Err(error) => return (texts, Err(error)),
         }
     }
