@@ -45,6 +45,7 @@ pub(crate) async fn engine(settings: &Settings) -> Result<Engine, Error> {
         context: Arc::new(OneCandidate(candidate)),
         recorder: Arc::new(RecentSessions::default()),
         meter: Arc::new(MonthlyMeter::new(MonthlyLimits::default())),
+        memories: engine::memory::Memories::default(),
         registry: Registry::new(max_sessions),
     })
 }

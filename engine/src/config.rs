@@ -38,6 +38,16 @@ impl Default for SessionLimits {
     }
 }
 
+/// What becomes of an answer whose provider breaks off in the middle. The text so far stands in either case.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnBreak {
+    /// The client is told, and may ask again.
+    Keep,
+    /// A new answer is asked for, once; of several providers the next one's.
+    #[default]
+    AskNext,
+}
+
 /// Configuration of one session, every field resolved.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SessionConfig {
@@ -57,6 +67,11 @@ pub struct SessionConfig {
     pub eager: bool,
     /// So many such guesses a minute of audio at most; 0 is none. Default 60.
     pub max_guesses_per_minute: u32,
+    /// So many answers begun on such a guess a minute of audio at most, held back until the turn has ended; 0 is none.
+    /// Default 20.
+    pub max_speculative_requests_per_minute: u32,
+    /// What becomes of an answer whose provider breaks off.
+    pub on_break: OnBreak,
     /// Names and terms likely to be said.
     pub vocabulary: Arc<[String]>,
     /// Whether the session is kept in the user's history.
@@ -74,6 +89,8 @@ impl Default for SessionConfig {
             turns: EndpointerConfig::default(),
             eager: true,
             max_guesses_per_minute: 60,
+            max_speculative_requests_per_minute: 20,
+            on_break: OnBreak::AskNext,
             vocabulary: Arc::from([]),
             save_history: true,
         }

@@ -13,7 +13,7 @@ pub struct History {
 #[derive(Clone, Debug)]
 enum Entry {
     Said { turn: u64, role: Role, text: String },
-    Suggested(String),
+    Suggested(u64, String),
 }
 
 impl History {
@@ -23,8 +23,23 @@ impl History {
     }
 
     /// Notes an answer that was suggested to the candidate.
-    pub fn suggested(&mut self, text: &str) {
-        self.push(Entry::Suggested(text.to_owned()));
+    pub fn suggested(&mut self, answer_id: u64, text: &str) {
+        self.push(Entry::Suggested(answer_id, text.to_owned()));
+    }
+
+    /// Takes back what was suggested as `answer_id`.
+    pub fn withdraw(&mut self, answer_id: u64) {
+        self.entries.retain(|entry| !matches!(entry, Entry::Suggested(id, _) if *id == answer_id));
+    }
+
+    /// The same conversation on a new connection, whose turns and answers are counted anew.
+    pub fn carried_over(self) -> Self {
+        self
+    }
+
+    /// Whether nothing was said yet.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
     }
 
     /// The text of `turn`, or of the last turn, with its number.
@@ -47,7 +62,7 @@ impl History {
                 Entry::Said { role: Role::Interviewer, text, .. } => writeln!(line, "Interviewer: {text}"),
                 Entry::Said { role: Role::Candidate, text, .. } => writeln!(line, "Candidate: {text}"),
                 Entry::Said { role: Role::Mixed, text, .. } => writeln!(line, "Heard: {text}"),
-                Entry::Suggested(text) => writeln!(line, "Suggested to the candidate: {text}"),
+                Entry::Suggested(_, text) => writeln!(line, "Suggested to the candidate: {text}"),
             };
             match left.checked_sub(line.len()) {
                 Some(rest) => left = rest,
@@ -76,7 +91,7 @@ mod tests {
     fn the_newest_lines_fit_the_budget() {
         let mut history = History::default();
         history.said(1, Role::Interviewer, "Who are you?");
-        history.suggested("I am Ada.");
+        history.suggested(1, "I am Ada.");
         history.said(2, Role::Candidate, "I am Ada.");
         assert_eq!(history.excerpt(60), "Suggested to the candidate: I am Ada.\nCandidate: I am Ada.\n");
         assert_eq!(history.turn(None), Some((2, "I am Ada.")));

@@ -7,7 +7,7 @@
 //! | [`listener`], [`endpointer`] | the ear: bytes to turns, synchronous, samples as the clock |
 //! | [`turn_end`] | whether a turn's words sound finished |
 //! | [`echo`] | whether the candidate's microphone hears the candidate or the interviewer's loudspeaker |
-//! | `question`, [`answerer`], [`history`] | from a question to a prompt to an answer |
+//! | `question`, [`answerer`], [`history`], [`memory`] | from a question to a prompt to an answer |
 //! | [`transport`], [`server`] | WebSocket and in-memory connections, the accept loop |
 //! | [`ports`] | what is asked of the outside: identity, context, history, limits |
 //! | `outbox`, `recorder`, [`registry`] | bounded queues to client and storage, admission |
@@ -20,6 +20,7 @@ pub mod echo;
 pub mod endpointer;
 pub mod history;
 pub mod listener;
+pub mod memory;
 pub mod metric;
 mod outbox;
 pub mod pipeline;
@@ -62,6 +63,8 @@ pub struct Engine {
     pub recorder: Arc<dyn ports::SessionRecorder>,
     /// Counts what is used up.
     pub meter: Arc<dyn ports::UsageMeter>,
+    /// Conversations whose connection was lost.
+    pub memories: memory::Memories,
     /// Session slots.
     pub registry: registry::Registry,
 }

@@ -30,6 +30,15 @@ pub fn describe() {
     describe_counter!("turns_empty_total", "Turns in which no words were found");
     describe_counter!("turns_echoed_total", "Turns of a candidate that were the interviewer's echo");
     describe_counter!("answers_cancelled_total", "Answers not finished");
+    describe_counter!("answers_withdrawn_total", "Complete answers withdrawn because their question went on");
+    describe_counter!(
+        "answer_speculations_total",
+        "Answers begun on a guess that the question was over, by outcome; skipped ones were over the bound"
+    );
+    describe_counter!(
+        "answer_speculations_dropped_tokens_total",
+        "Tokens used by answers that were begun on a guess and dropped"
+    );
     describe_counter!("history_failures_total", "Events that storage did not take");
     describe_histogram!("final_seconds", Unit::Seconds, "Turn decided to final text");
     describe_histogram!("first_token_seconds", Unit::Seconds, "End of speech to first text of the answer");

@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use protocol::{ServerEvent, ServerMessage};
+use protocol::{CancelReason, ServerEvent, ServerMessage};
 use tokio::sync::mpsc;
 
 use crate::ports::{Principal, SessionRecorder};
@@ -45,6 +45,8 @@ impl Recorder {
         let kept = match &event.message {
             ServerMessage::Transcription(transcription) => transcription.is_final,
             ServerMessage::Answer(_) | ServerMessage::StreamEnded { .. } => true,
+            // It may have been complete, and kept.
+            ServerMessage::AnswerCancelled { reason, .. } => *reason == CancelReason::Superseded,
             _ => false,
         };
         if kept {

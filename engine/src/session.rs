@@ -4,19 +4,23 @@
 //! steady, `answering` turns questions into answers; the loop around them is `pipeline`. Not here: waiting. Every method returns at once but [`Session::advance`], which is cancel-safe.
 
 mod answering;
+mod asking;
 mod draft;
 mod guessing;
 mod hearing;
 mod joining;
 mod listening;
 mod parts;
+mod receipt;
+mod speculating;
 
 use std::{collections::VecDeque, future::ready, sync::Arc, time::Duration};
 
 use protocol::{
-    ClientMessage, CloseCode, ConfigUpdate, EndReason, Limits, MarkerId, ServerEvent, ServerMessage,
-    StartStream, Totals,
+    AnswerMode, ClientMessage, CloseCode, ConfigUpdate, EndReason, Limits, MarkerId, Role, ServerEvent,
+    ServerMessage, StartStream, Totals,
 };
+use sha2::{Digest as _, Sha256};
 use tokio::{sync::mpsc, time::timeout};
 
 use self::{answering::Answers, hearing::Hearing};
@@ -129,16 +133,19 @@ impl Session {
             Err(_) => (CandidateContext::default(), Some("it did not come in time".to_owned())),
         };
         hearing.set_candidate_terms(vocabulary::terms(&[&context.cv, &context.job_description]));
+        let identity = identity(&principal, &context);
         let answerer = Answerer::new(Arc::clone(&engine.chat), context);
+        let remembered = engine.memories.take(&principal, &id);
+        let history = remembered.map(History::carried_over).unwrap_or_default();
         let recorder = config
             .save_history
             .then(|| Recorder::start(Arc::clone(&engine.recorder), principal.clone(), id.clone()));
         let mut session = Self {
             principal,
             id,
+            answers: Answers::new(answerer, identity, &config),
             config,
-            answers: Answers::new(answerer),
-            history: History::default(),
+            history,
             recorder,
             staged: VecDeque::new(),
             last_event: 0,
@@ -154,6 +161,7 @@ impl Session {
         metrics::counter!("sessions_total").increment(1);
         tracing::info!(session_id = session.id, "session opened");
         session.welcome();
+        session.warm_model(Role::Interviewer);
         if let Some(why) = missing {
             session.warn("context_unavailable", format!("answers know nothing of the candidate: {why}"));
         }
@@ -246,6 +254,10 @@ impl Session {
             self.cancel_all_answers(protocol::CancelReason::Shutdown);
         }
         let goes_on = matches!(ending, Ending::Client | Ending::Shutdown);
+        if ending != Ending::Client {
+            // No question is answered any more.
+            self.drop_all_held();
+        }
         self.ending = Some(ending);
         if first {
             self.finish_hearing();
@@ -344,6 +356,14 @@ impl Session {
         }
     }
 
+    /// Whoever asks will want an answer soon: opens a connection to its model ahead of that.
+    fn warm_model(&self, role: Role) {
+        if role != Role::Candidate && self.config.answer_mode != AnswerMode::Off {
+            // Bounded in time and number by the model itself.
+            tokio::spawn(self.engine.chat.warm());
+        }
+    }
+
     /// Waits until the next text or piece of an answer, and stages its events. Cancel-safe; never ready when nothing
     /// is being computed.
     pub(crate) async fn advance(&mut self) {
@@ -411,6 +431,26 @@ impl Session {
         metrics::counter!("errors_total", "code" => u16::from(code).to_string()).increment(1);
         self.emit(ServerMessage::Error { code, message, fatal: true, retry_after_ms: None });
     }
+}
+
+/// Who is not gone for good may come back within minutes, and go on.
+impl Drop for Session {
+    fn drop(&mut self) {
+        if self.ending != Some(Ending::Client) && !self.history.is_empty() {
+            let (principal, id) = (self.principal.clone(), std::mem::take(&mut self.id));
+            self.engine.memories.keep(principal, id, std::mem::take(&mut self.history));
+        }
+    }
+}
+
+/// What answers depend on and no client changes.
+fn identity(principal: &Principal, candidate: &CandidateContext) -> [u8; 32] {
+    let mut digest = Sha256::new();
+    for part in [&principal.user, &candidate.profile, &candidate.cv, &candidate.job_description] {
+        digest.update((part.len() as u64).to_le_bytes());
+        digest.update(part);
+    }
+    digest.finalize().into()
 }
 
 impl Ending {

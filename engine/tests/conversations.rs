@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use engine::transport::Frame;
+use engine::{config::OnBreak, transport::Frame};
 use harness::*;
 use models::{
     chat::{ChatError, ScriptedChat, ScriptedDelta},
@@ -480,6 +480,7 @@ async fn answer_now_answers_whatever_the_mode() {
 async fn a_provider_that_breaks_off_is_told_and_the_text_stands() {
     let broken = ChatError::Provider("no more".to_owned());
     let mut setup = Setup::hearing(QUESTION);
+    setup.defaults.on_break = OnBreak::Keep;
     setup.chat =
         Arc::new(ScriptedChat::new([ScriptedDelta::Text("One ".to_owned()), ScriptedDelta::Fail(broken)]));
     let mut conversation = setup.start().await;

@@ -1,74 +1,97 @@
 //! From questions to answers: the speaking half of a session.
+//!
+//! Not here: the request itself (`asking`), what is asked on a guess (`speculating`), the prompt (`answerer`).
 
-use std::sync::Arc;
+use std::{future::poll_fn, sync::Arc, task::Poll};
 
 use codecs::SampleIndex;
-use futures_util::{
-    StreamExt as _,
-    stream::{AbortHandle, Abortable, BoxStream, SelectAll},
-};
-use models::chat::{AnswerDelta, AnswerEnd, ChatError};
-use protocol::{Answer, CancelReason, CloseCode, ServerMessage, Timings, Variant};
-use tokio::time::{Instant, timeout};
+use futures_util::StreamExt as _;
+use models::chat::{AnswerDelta, AnswerEnd};
+use protocol::{Answer, CancelReason, CloseCode, Role, ServerMessage, Variant};
+use sha2::{Digest as _, Sha256};
+use tokio::time::Instant;
 
-use super::{ClientError, PORT_TIMEOUT, Session, hearing::HeardQuestion};
-use crate::answerer::{Answerer, Question};
+use super::{
+    ClientError, Session,
+    asking::{self, Step, Steps},
+    guessing::Budget,
+    hearing::HeardQuestion,
+    receipt::Clock,
+    speculating::Held,
+};
+use crate::{
+    answerer::{Answerer, Citations, Prompt, Question},
+    config::{OnBreak, SessionConfig},
+    history::History,
+    question::{goes_on, is_question},
+    turn_end::{TurnEnd, turn_end},
+};
 
 /// The answers of a session that are being written.
 pub(super) struct Answers {
     answerer: Answerer,
+    /// Of user and candidate: part of what an answer is remembered by.
+    identity: [u8; 32],
     running: Vec<Running>,
-    steps: SelectAll<BoxStream<'static, (u64, Step)>>,
+    /// Answers to turns that may not be over; at most one a channel.
+    pub(super) held: Vec<Held>,
+    /// Answers begun on a guess.
+    pub(super) budget: Budget,
+    /// Who is polled first, so that a flood of one answer does not starve the others.
+    turn_to_poll: usize,
     next_id: u64,
-    /// The last question answered unasked, in case it goes on.
-    last: Option<LastQuestion>,
+    /// The last turn that could have been answered, in case it goes on.
+    last: Option<LastTurn>,
 }
 
-struct LastQuestion {
+struct LastTurn {
     turn: u64,
     channel: usize,
     speech_end: SampleIndex,
+    /// With the turns that it went on with.
     text: String,
+    answered: bool,
+    /// Its answers that are complete.
+    complete: Vec<u64>,
+}
+
+/// A question that is being answered.
+#[derive(Clone)]
+struct Asked {
+    turn: u64,
+    text: String,
+    language: String,
+    clock: Clock,
+    /// Its answer broke off before, and the next provider is asked.
+    again: bool,
 }
 
 struct Running {
     id: u64,
-    turn: u64,
+    asked: Asked,
     variant: Variant,
-    question: String,
+    /// Asked for when this one's first text has come.
+    waiting: Vec<Variant>,
+    steps: Steps,
     started: bool,
+    citations: Citations,
     content: String,
     deltas: u64,
     clock: Clock,
-    abort: AbortHandle,
-}
-
-/// When what happened, for the receipt.
-#[derive(Clone, Copy)]
-struct Clock {
-    endpoint_ms: u64,
-    decided: Instant,
-    text: Instant,
-    asked: Option<Instant>,
-    first: Option<Instant>,
-    last: Option<Instant>,
-}
-
-/// What an answer's stream gives.
-pub(super) enum Step {
-    /// The plan allows it: the model is being asked.
-    Granted,
-    /// The plan does not.
-    Refused(String),
-    Delta(AnswerDelta),
-    Failed(ChatError),
-    /// The stream is over; after [`AnswerDelta::Done`] this says nothing new.
-    Over,
 }
 
 impl Answers {
-    pub(super) fn new(answerer: Answerer) -> Self {
-        Self { answerer, running: Vec::new(), steps: SelectAll::new(), next_id: 1, last: None }
+    pub(super) fn new(answerer: Answerer, identity: [u8; 32], config: &SessionConfig) -> Self {
+        Self {
+            answerer,
+            identity,
+            running: Vec::new(),
+            held: Vec::new(),
+            budget: Budget::new(config.max_speculative_requests_per_minute),
+            turn_to_poll: 0,
+            next_id: 1,
+            last: None,
+        }
     }
 
     pub(super) fn has_work(&self) -> bool {
@@ -77,47 +100,73 @@ impl Answers {
 
     /// The next step of any answer. Cancel-safe; never ready when none is running.
     pub(super) async fn next(&mut self) -> (u64, Step) {
-        match self.steps.next().await {
-            Some(step) => step,
-            None => std::future::pending().await,
-        }
+        poll_fn(|context| {
+            for held in &mut self.held {
+                held.poll(context);
+            }
+            let count = self.running.len();
+            for n in 0..count {
+                let index = (self.turn_to_poll + n) % count;
+                let running = &mut self.running[index];
+                if let Poll::Ready(step) = running.steps.poll_next_unpin(context) {
+                    self.turn_to_poll = index + 1;
+                    return Poll::Ready((running.id, step.unwrap_or(Step::Over)));
+                }
+            }
+            Poll::Pending
+        })
+        .await
     }
 
-    /// Whether `heard` goes on with a question whose answer is still being written: the same voice after a short pause.
-    pub(super) fn continues(&self, heard: &HeardQuestion) -> bool {
-        self.last.as_ref().is_some_and(|last| {
-            last.channel == heard.channel
-                && heard.speech_start - last.speech_end < CONTINUATION_SAMPLES
-                && self.running.iter().any(|running| running.turn == last.turn)
-        })
+    /// What to answer now that `heard` is the newest turn, if anything, and the turn whose answers that takes the place of.
+    pub(super) fn question(&self, heard: &HeardQuestion) -> Option<(String, Option<u64>)> {
+        let before = self.last.as_ref().filter(|last| {
+            last.channel == heard.channel && heard.speech_start - last.speech_end < CONTINUATION_SAMPLES
+        });
+        let text = &heard.text;
+        if let Some(last) = before {
+            let both = format!("{} {text}", last.text);
+            // On one channel for two the next voice may be the candidate's, who answers.
+            let same_voice = heard.role == Role::Interviewer || is_question(text) || !of_oneself(text);
+            if last.answered && same_voice && goes_on(&last.text, text) {
+                return Some((both, Some(last.turn)));
+            }
+            if !last.answered && broke_off(&last.text) && is_question(&both) {
+                return Some((both, None));
+            }
+        }
+        is_question(text).then(|| (text.clone(), None))
     }
 
     fn take(&mut self, id: u64) -> Option<Running> {
         let index = self.running.iter().position(|running| running.id == id)?;
-        let running = self.running.remove(index);
-        running.abort.abort();
-        Some(running)
+        Some(self.running.remove(index))
     }
 }
 
 impl Session {
-    /// Answers a question the interviewer asked. A continued question supersedes the answer to its first part.
+    /// A turn that could be a question is over: answers it if it is one. A question that goes on supersedes the answers to
+    /// its first part.
     pub(super) fn answer_heard(&mut self, heard: &HeardQuestion) {
-        let mut text = heard.text.clone();
-        if self.answers.continues(heard)
-            && let Some(last) = self.answers.last.take()
-        {
-            text = format!("{} {text}", last.text);
-            self.supersede(|running| running.turn == last.turn);
+        let question = self.answers.question(heard);
+        if let Some((_, Some(turn))) = question {
+            self.supersede_turn(turn);
         }
-        let clock = Clock::new(heard.endpoint_ms, heard.decided);
-        self.ask(heard.turn, &text, &heard.language, clock);
-        self.answers.last = Some(LastQuestion {
+        self.answers.last = Some(LastTurn {
             turn: heard.turn,
             channel: heard.channel,
             speech_end: heard.speech_end,
-            text,
+            text: question.as_ref().map_or(&heard.text, |(text, _)| text).clone(),
+            answered: question.is_some(),
+            complete: Vec::new(),
         });
+        if let Some((text, _)) = question {
+            let clock = Clock::new(heard.endpoint_ms, heard.decided);
+            let language = heard.language.clone();
+            self.ask(Asked { turn: heard.turn, text, language, clock, again: false });
+        }
+        // What was held back on another guess.
+        self.drop_held(heard.turn);
     }
 
     pub(super) fn answer_now(&mut self, text: Option<String>, turn: Option<u64>) -> Result<(), ClientError> {
@@ -137,123 +186,171 @@ impl Session {
             }
         };
         let language = self.config.language.clone().unwrap_or_else(|| "en".to_owned());
-        self.ask(turn, &text, &language, Clock::new(0, Instant::now()));
+        let clock = Clock::new(0, Instant::now());
+        self.ask(Asked { turn, text, language, clock, again: false });
         Ok(())
     }
 
     pub(super) fn cancel_answer(&mut self, id: u64) -> Result<(), ClientError> {
-        match self.answers.take(id) {
-            Some(running) => {
-                self.cancelled(&running, CancelReason::Client);
-                Ok(())
-            }
-            None => Err(ClientError::malformed(format!("no answer {id} is being written"))),
-        }
+        let Some(running) = self.answers.take(id) else {
+            return Err(ClientError::malformed(format!("no answer {id} is being written")));
+        };
+        // Whoever does not want an answer does not want it to what goes on either.
+        self.answers.last.take_if(|last| last.turn == running.asked.turn);
+        self.ask_waiting(&running.asked, &running.waiting);
+        self.cancelled(running, CancelReason::Client);
+        Ok(())
     }
 
     pub(super) fn cancel_all_answers(&mut self, reason: CancelReason) {
+        self.drop_all_held();
         for running in std::mem::take(&mut self.answers.running) {
-            running.abort.abort();
-            self.cancelled(&running, reason);
+            self.cancelled(running, reason);
         }
     }
 
-    fn ask(&mut self, turn: u64, text: &str, language: &str, clock: Clock) {
-        for variant in self.config.variants.clone() {
-            let id = self.answers.next_id;
-            self.answers.next_id += 1;
-            let question = Question {
-                text: text.to_owned(),
-                variant,
-                length: self.config.length,
-                language: language.to_owned(),
-            };
-            let prompt = self.answers.answerer.prompt(&question, &self.history);
-            let tokens = prompt.prompt_tokens + u64::from(prompt.request.max_tokens);
-            let deltas = self.answers.answerer.ask(prompt);
-            let (meter, principal) = (Arc::clone(&self.engine.meter), self.principal.clone());
-            let steps = async_stream::stream! {
-                match timeout(PORT_TIMEOUT, meter.reserve(&principal, tokens)).await {
-                    Ok(Ok(_)) => {}
-                    Ok(Err(limit)) => {
-                        yield (id, Step::Refused(limit.0));
-                        return;
-                    }
-                    Err(_) => {
-                        let why = "the plan could not be looked up in time; send answer_now to try again";
-                        yield (id, Step::Refused(why.to_owned()));
-                        return;
-                    }
-                }
-                yield (id, Step::Granted);
-                for await delta in deltas {
-                    yield (id, delta.map_or_else(Step::Failed, Step::Delta));
-                }
-                yield (id, Step::Over);
-            };
-            let (abort, registration) = AbortHandle::new_pair();
-            self.answers.steps.push(Abortable::new(steps, registration).boxed());
-            self.answers.running.push(Running {
-                id,
-                turn,
-                variant,
-                question: question.text,
-                started: false,
-                content: String::new(),
-                deltas: 0,
-                clock,
-                abort,
-            });
+    /// Asks for the preferred variant; the others follow its first text, so that they take nothing from it.
+    fn ask(&mut self, asked: Asked) {
+        let variants = self.config.variants.clone();
+        if let [first, others @ ..] = &variants[..] {
+            self.begin(asked, *first, others.to_vec());
+        }
+    }
+
+    fn ask_waiting(&mut self, asked: &Asked, waiting: &[Variant]) {
+        for variant in waiting {
+            self.begin(asked.clone(), *variant, Vec::new());
+        }
+    }
+
+    fn begin(&mut self, asked: Asked, variant: Variant, waiting: Vec<Variant>) {
+        let id = self.answers.next_id;
+        self.answers.next_id += 1;
+        let prompt = self.prompt(&asked.text, &asked.language, variant, &self.history);
+        let held = self.take_held(asked.turn, &prompt);
+        let (steps, taken) = match held {
+            Some(held) => (held.steps, held.taken),
+            None => (self.steps(prompt), Vec::new()),
+        };
+        self.answers.running.push(Running {
+            id,
+            clock: asked.clock,
+            asked,
+            variant,
+            waiting,
+            steps,
+            started: false,
+            citations: self.answers.answerer.citations(),
+            content: String::new(),
+            deltas: 0,
+        });
+        for step in taken {
+            self.on_answer_step((id, step));
         }
         while self.answers.running.len() > MAX_RUNNING {
-            let oldest = self.answers.running[0].id;
-            self.supersede(|running| running.id == oldest);
+            let oldest = self.answers.running.remove(0);
+            self.cancelled(oldest, CancelReason::Superseded);
         }
     }
 
-    fn supersede(&mut self, which: impl Fn(&Running) -> bool) {
-        let ids: Vec<u64> = self.answers.running.iter().filter(|r| which(r)).map(|r| r.id).collect();
-        for id in ids {
-            if let Some(running) = self.answers.take(id) {
-                self.cancelled(&running, CancelReason::Superseded);
-            }
+    /// The prompt for the preferred variant of `text`, as it will be once the answers to `superseded` are withdrawn.
+    pub(super) fn prompt_superseding(&self, text: &str, language: &str, superseded: Option<u64>) -> Prompt {
+        let complete = match &self.answers.last {
+            Some(last) if superseded == Some(last.turn) => &last.complete[..],
+            _ => &[],
+        };
+        let variant = self.config.variants[0];
+        if complete.is_empty() {
+            return self.prompt(text, language, variant, &self.history);
+        }
+        let mut history = self.history.clone();
+        complete.iter().for_each(|answer_id| history.withdraw(*answer_id));
+        self.prompt(text, language, variant, &history)
+    }
+
+    fn prompt(&self, text: &str, language: &str, variant: Variant, history: &History) -> Prompt {
+        let question = Question {
+            text: text.to_owned(),
+            variant,
+            length: self.config.length,
+            language: language.to_owned(),
+        };
+        let mut prompt = self.answers.answerer.prompt(&question, history);
+        if self.config.save_history {
+            let options = format!("{variant:?} {:?} {language}\n", self.config.length);
+            let context = Sha256::new()
+                .chain_update(self.answers.identity)
+                .chain_update(options)
+                .chain_update(history.excerpt(usize::MAX));
+            prompt.request.context = Some(context.finalize().into());
+        }
+        prompt
+    }
+
+    pub(super) fn steps(&self, prompt: Prompt) -> Steps {
+        let meter = Arc::clone(&self.engine.meter);
+        asking::ask(meter, self.principal.clone(), &self.answers.answerer, prompt)
+    }
+
+    /// Withdraws the answers to `turn`, the complete ones too.
+    fn supersede_turn(&mut self, turn: u64) {
+        let running = std::mem::take(&mut self.answers.running);
+        let (superseded, kept) = running.into_iter().partition(|running| running.asked.turn == turn);
+        self.answers.running = kept;
+        let superseded: Vec<Running> = superseded;
+        for running in superseded {
+            self.cancelled(running, CancelReason::Superseded);
+        }
+        let complete = self.answers.last.take_if(|last| last.turn == turn).map(|last| last.complete);
+        for answer_id in complete.unwrap_or_default() {
+            metrics::counter!("answers_withdrawn_total").increment(1);
+            self.totals.answers -= 1;
+            self.history.withdraw(answer_id);
+            let reason = CancelReason::Superseded;
+            self.emit(ServerMessage::AnswerCancelled { answer_id, reason });
         }
     }
 
-    fn cancelled(&mut self, running: &Running, reason: CancelReason) {
+    fn cancelled(&mut self, running: Running, reason: CancelReason) {
         metrics::counter!("answers_cancelled_total").increment(1);
         if !running.started {
-            self.started(running.id, running.turn, running.variant, running.question.clone());
+            self.started(&running);
+        }
+        // The candidate may have read out what there is of it.
+        if reason != CancelReason::Superseded && !running.content.is_empty() {
+            self.history.suggested(running.id, &running.content);
         }
         self.emit(ServerMessage::AnswerCancelled { answer_id: running.id, reason });
     }
 
-    fn started(&mut self, answer_id: u64, turn: u64, variant: Variant, question: String) {
+    fn started(&mut self, running: &Running) {
+        let (answer_id, variant) = (running.id, running.variant);
+        let (turn, question) = (running.asked.turn, running.asked.text.clone());
         self.emit(ServerMessage::AnswerStarted { answer_id, turn, variant, question });
     }
 
     pub(super) fn on_answer_step(&mut self, (id, step): (u64, Step)) {
-        let Some(running) = self.answers.running.iter_mut().find(|running| running.id == id) else { return };
-        let now = Instant::now();
+        let Some(index) = self.answers.running.iter().position(|running| running.id == id) else { return };
+        let running = &mut self.answers.running[index];
         match step {
             Step::Granted => {
                 running.started = true;
-                let (turn, variant, question) = (running.turn, running.variant, running.question.clone());
-                self.started(id, turn, variant, question);
+                let (turn, variant) = (running.asked.turn, running.variant);
+                let question = running.asked.text.clone();
+                self.emit(ServerMessage::AnswerStarted { answer_id: id, turn, variant, question });
             }
             Step::Refused(why) => {
                 self.answers.take(id);
-                self.error(CloseCode::Limit, why, None);
+                let message = format!("{why}; what is said is still written down");
+                self.error(CloseCode::Limit, message, None);
             }
-            Step::Delta(AnswerDelta::RequestSent) => running.clock.asked = Some(now),
+            Step::Delta(AnswerDelta::RequestSent) => running.clock.asked = Some(Instant::now()),
             Step::Delta(AnswerDelta::Warning { code, message }) => self.warn(code, message),
             Step::Delta(AnswerDelta::Text(text)) => {
-                running.clock.first.get_or_insert(now);
-                running.clock.last = Some(now);
-                running.content.push_str(&text);
-                let index = running.deltas;
-                running.deltas += 1;
-                self.emit(ServerMessage::AnswerDelta { answer_id: id, index, text });
+                let shown = running.citations.push(&text);
+                let (asked, waiting) = (running.asked.clone(), std::mem::take(&mut running.waiting));
+                self.show(id, shown);
+                self.ask_waiting(&asked, &waiting);
             }
             Step::Delta(AnswerDelta::Done(end)) => self.on_answer_done(id, end),
             Step::Failed(error) => self.on_answer_failed(id, &error.to_string()),
@@ -261,16 +358,40 @@ impl Session {
         }
     }
 
+    /// Sends the next text of an answer.
+    fn show(&mut self, id: u64, text: String) {
+        let Some(running) = self.answers.running.iter_mut().find(|running| running.id == id) else { return };
+        if text.is_empty() {
+            return;
+        }
+        running.clock.stamp_text();
+        running.content.push_str(&text);
+        let index = running.deltas;
+        running.deltas += 1;
+        self.emit(ServerMessage::AnswerDelta { answer_id: id, index, text });
+    }
+
+    /// Sends what is held back of an answer's text, and takes it from the running ones.
+    fn take_finished(&mut self, id: u64) -> Option<Running> {
+        let running = self.answers.running.iter_mut().find(|running| running.id == id)?;
+        let rest = running.citations.finish();
+        self.show(id, rest);
+        self.answers.take(id)
+    }
+
     fn on_answer_done(&mut self, id: u64, end: AnswerEnd) {
-        let Some(running) = self.answers.take(id) else { return };
+        let Some(running) = self.take_finished(id) else { return };
         let reading = self.answers.answerer.read(&running.content);
         self.totals.answers += 1;
         let timings = running.clock.receipt();
         metrics::histogram!("first_token_seconds").record(timings.total_to_first_token as f64 / 1e3);
-        self.history.suggested(&running.content);
+        self.history.suggested(id, &running.content);
+        if let Some(last) = self.answers.last.as_mut().filter(|last| last.turn == running.asked.turn) {
+            last.complete.push(id);
+        }
         self.emit(ServerMessage::Answer(Box::new(Answer {
             answer_id: id,
-            turn: running.turn,
+            turn: running.asked.turn,
             variant: running.variant,
             content: running.content,
             key_points: reading.key_points,
@@ -281,48 +402,43 @@ impl Session {
             sources: reading.sources,
             timings,
         })));
+        self.ask_waiting(&running.asked, &running.waiting);
     }
 
     fn on_answer_failed(&mut self, id: u64, why: &str) {
-        let Some(running) = self.answers.take(id) else { return };
-        let kept = if running.content.is_empty() { "there is no answer" } else { "the text so far stands" };
-        self.error(
-            CloseCode::Overloaded,
-            format!("{why}; {kept}; send answer_now to try again"),
-            Some(RETRY_AFTER_MS),
-        );
-        self.cancelled(&running, CancelReason::ProviderError);
-    }
-}
-
-impl Clock {
-    /// The final text is there now.
-    fn new(endpoint_ms: u64, decided: Instant) -> Self {
-        Self { endpoint_ms, decided, text: Instant::now(), asked: None, first: None, last: None }
-    }
-
-    /// Each stage is the difference of rounded instants, so that the stages add up exactly.
-    fn receipt(&self) -> Timings {
-        let at = |instant: Instant| {
-            self.endpoint_ms + (instant.duration_since(self.decided).as_secs_f64() * 1e3).round() as u64
-        };
-        let text = at(self.text);
-        let asked = at(self.asked.unwrap_or(self.text)).max(text);
-        let first = at(self.first.unwrap_or_else(Instant::now)).max(asked);
-        let last = self.last.map_or(first, at).max(first);
-        Timings {
-            endpoint: self.endpoint_ms,
-            transcript: text - self.endpoint_ms,
-            request: asked - text,
-            first_token: first - asked,
-            last_token: last - first,
-            total_to_first_token: first,
+        let Some(running) = self.take_finished(id) else { return };
+        let broke_off = !running.content.is_empty();
+        let asked = Asked { again: true, ..running.asked.clone() };
+        let (variant, waiting) = (running.variant, running.waiting.clone());
+        if broke_off && self.config.on_break == OnBreak::AskNext && !running.asked.again {
+            let message = format!("{why}; the text so far stands, and a new answer is asked for");
+            self.warn("answer_asked_again", message);
+            self.cancelled(running, CancelReason::ProviderError);
+            self.begin(asked, variant, waiting);
+            return;
         }
+        let kept = if broke_off { "the text so far stands" } else { "there is no answer" };
+        let message = format!("{why}; {kept}; send answer_now to try again");
+        self.error(CloseCode::Overloaded, message, Some(RETRY_AFTER_MS));
+        self.cancelled(running, CancelReason::ProviderError);
+        self.ask_waiting(&asked, &waiting);
     }
 }
 
-/// The same voice again within 1.5 s goes on with its question.
+/// Whether whoever says `text` speaks of themselves.
+fn of_oneself(text: &str) -> bool {
+    let mut words = text.split(|c: char| !(c.is_alphanumeric() || c == '\''));
+    words.any(|word| OF_ONESELF.iter().any(|own| own.eq_ignore_ascii_case(word)))
+}
+
+/// Whether `text` ends in the middle of a sentence, or as a recogniser leaves one.
+fn broke_off(text: &str) -> bool {
+    matches!(turn_end(text), TurnEnd::Unfinished | TurnEnd::Unknown)
+}
+
+/// The same voice again within 1.5 s may go on with its question.
 const CONTINUATION_SAMPLES: u64 = SampleIndex::from_ms(1_500).0;
+const OF_ONESELF: [&str; 8] = ["i", "i'm", "i've", "i'd", "i'll", "my", "we", "our"];
 /// Answers written at once; a further one supersedes the oldest.
 const MAX_RUNNING: usize = 6;
 /// When to ask a failed provider again.

@@ -133,7 +133,7 @@ impl Draft {
     }
 
     /// The text of the whole turn; `pass` is over all of it, or nothing when that failed.
-    pub(super) fn finish(self, pass: Option<&Pass>) -> Text {
+    pub(super) fn finish(&self, pass: Option<&Pass>) -> Text {
         let words = pass.map_or_else(|| self.settled.clone(), |pass| self.joined(&self.settled, pass));
         self.text(&words, pass)
     }

@@ -67,7 +67,7 @@ impl Guess {
     }
 
     /// What was heard, if it has come.
-    fn pass(&self) -> Option<Pass> {
+    pub(super) fn pass(&self) -> Option<Pass> {
         match &self.work {
             Work::Done((Ok(transcript), _)) => {
                 Some(Pass { start: self.start, heard: self.heard, transcript: transcript.clone() })
@@ -94,7 +94,7 @@ impl Budget {
     }
 
     /// Whether one more may be made at `now`.
-    fn take(&mut self, now: SampleIndex) -> bool {
+    pub(super) fn take(&mut self, now: SampleIndex) -> bool {
         while self.made.front().is_some_and(|made| now - *made >= MINUTE_SAMPLES) {
             self.made.pop_front();
         }
@@ -140,6 +140,7 @@ impl Session {
 
     /// The turn was not over. What the guess heard is true all the same, as far as it goes.
     pub(super) fn on_resumed(&mut self, index: usize) {
+        self.drop_held_of(index);
         let channel = &mut self.hearing.channels[index];
         let guess = channel.guess.take();
         let (mut displaced, mut news) = (false, Vec::new());
@@ -193,13 +194,14 @@ impl Session {
     pub(super) fn on_guess(&mut self, index: usize) {
         let channel = &mut self.hearing.channels[index];
         let Some(guess) = &mut channel.guess else { return };
-        if guess.hint_due.take().is_none() {
-            // Told already that there are no words.
-            return;
+        // Else told already that there are no words.
+        if guess.hint_due.take().is_some() {
+            let speech_end = guess.utterance.speech_end;
+            let hint = guess.pass().map_or(TurnEnd::Unknown, |pass| turn_end(&pass.transcript.text));
+            self.give_hint(index, speech_end, hint);
         }
-        let speech_end = guess.utterance.speech_end;
-        let hint = guess.pass().map_or(TurnEnd::Unknown, |pass| turn_end(&pass.transcript.text));
-        self.give_hint(index, speech_end, hint);
+        // With that hint the turn may have ended, and the guess become its text.
+        self.speculate(index);
     }
 
     /// Guesses that have not come in time: their turns end as if there were no words.

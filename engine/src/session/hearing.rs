@@ -147,6 +147,7 @@ pub(super) struct InterimText {
 pub(super) struct HeardQuestion {
     pub(super) turn: u64,
     pub(super) channel: usize,
+    pub(super) role: Role,
     pub(super) text: String,
     pub(super) language: String,
     pub(super) speech_start: SampleIndex,

@@ -16,10 +16,7 @@ use super::{
     hearing::{FinalText, Heard, HeardQuestion, InterimText, collect},
     parts::persist,
 };
-use crate::{
-    listener::{ListenError, TurnEvent, TurnEventKind, Utterance},
-    question::is_question,
-};
+use crate::listener::{ListenError, TurnEvent, TurnEventKind, Utterance};
 
 impl Session {
     pub(super) fn on_audio_frame(&mut self, bytes: &[u8]) -> Result<(), ClientError> {
@@ -214,6 +211,7 @@ impl Session {
                 channel.turn = Some(turn);
                 let role = channel.role;
                 self.take_next_config();
+                self.warm_model(role);
                 self.emit(ServerMessage::SpeechStarted {
                     channel: index as u8,
                     role,
@@ -236,6 +234,8 @@ impl Session {
         metrics::counter!("turns_echoed_total").increment(1);
         let channel = &mut self.hearing.channels[index];
         let Some(turn) = channel.turn.take() else { return };
+        self.drop_held(turn);
+        let channel = &mut self.hearing.channels[index];
         channel.guess = None;
         channel.draft = Draft::default();
         channel.parts.clear();
@@ -371,12 +371,14 @@ impl Session {
         if text.text.is_empty() {
             // Noise: no words were said, so there is no text to send.
             metrics::counter!("turns_empty_total").increment(u64::from(result.is_ok()));
+            self.drop_held(turn);
             return;
         }
         self.totals.turns += 1;
         let question = HeardQuestion {
             turn,
             channel: index,
+            role,
             text: text.text.clone(),
             language: text.language.clone(),
             speech_start: utterance.speech_start,
@@ -386,10 +388,8 @@ impl Session {
         };
         let message = transcription(turn, index, role, &utterance, text, true);
         self.emit(ServerMessage::Transcription(message));
-        let asked = self.config.answer_mode == AnswerMode::Auto
-            && role != Role::Candidate
-            && (is_question(&question.text) || self.answers.continues(&question));
-        if asked && self.ending.as_ref().is_none_or(|ending| *ending == Ending::Client) {
+        let answerable = self.config.answer_mode == AnswerMode::Auto && role != Role::Candidate;
+        if answerable && self.ending.as_ref().is_none_or(|ending| *ending == Ending::Client) {
             self.answer_heard(&question);
         }
         self.history.said(turn, role, &question.text);

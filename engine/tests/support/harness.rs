@@ -7,7 +7,7 @@ use engine::{
     config::{SessionConfig, SessionLimits},
     pipeline,
     ports::{
-        CandidateContext, ContextProvider, Principal, SessionRecorder,
+        CandidateContext, ContextProvider, Principal, SessionRecorder, UsageMeter,
         memory::{MonthlyLimits, MonthlyMeter, NoAuth, OneCandidate, RecentSessions},
     },
     registry::Registry,
@@ -74,6 +74,7 @@ pub(crate) struct Setup {
     pub(crate) chat: Arc<dyn ChatModel>,
     pub(crate) context: Arc<dyn ContextProvider>,
     pub(crate) recorder: Arc<dyn SessionRecorder>,
+    pub(crate) meter: Arc<dyn UsageMeter>,
 }
 
 impl Setup {
@@ -93,6 +94,7 @@ impl Setup {
             chat: Arc::new(chat(&["One ", "two."])),
             context: Arc::new(OneCandidate(context)),
             recorder: Arc::new(RecentSessions::default()),
+            meter: Arc::new(MonthlyMeter::new(MonthlyLimits::default())),
         }
     }
 
@@ -106,7 +108,8 @@ impl Setup {
             authorizer: Arc::new(NoAuth),
             context: self.context,
             recorder: self.recorder,
-            meter: Arc::new(MonthlyMeter::new(MonthlyLimits::default())),
+            meter: self.meter,
+            memories: engine::memory::Memories::default(),
             registry: Registry::new(self.limits.max_sessions),
         })
     }
@@ -164,9 +167,13 @@ pub(crate) struct Conversation {
 
 impl Conversation {
     pub(crate) fn new(engine: Arc<Engine>) -> Self {
+        Self::of_user(engine, "ada")
+    }
+
+    pub(crate) fn of_user(engine: Arc<Engine>, user: &str) -> Self {
         let (receive, transmit, client) = memory::pair();
         let stop = CancellationToken::new();
-        let principal = Principal { user: "ada".to_owned() };
+        let principal = Principal { user: user.to_owned() };
         let session = tokio::spawn(pipeline::serve(engine, principal, receive, transmit, stop.clone()));
         Self { sender: client.sender(), client, stop, events: Vec::new(), session }
     }
