@@ -236,11 +236,11 @@ pub struct Timings {
 pub enum CancelReason {
     /// `cancel_answer`.
     Client,
-    /// Another answer took its place.
+    /// Another answer took its place, perhaps that of a complete one.
     Superseded,
     /// The server is leaving.
     Shutdown,
-    /// The provider failed; an `error` says how.
+    /// The provider failed; an `error` or a `warning` says how.
     ProviderError,
 }
 
