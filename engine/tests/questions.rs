@@ -24,7 +24,8 @@ fn labelled_questions() {
 fn held_out_questions() {
     let outcome = judge("held out", HELD_OUT, |columns| is_question(columns[0]));
     assert!(outcome.total() >= 100, "{} utterances", outcome.total());
-    outcome.reaches(0.5, 0.5);
+    // Reached, the one time it was run: 0.829 and 0.971.
+    outcome.reaches(0.80, 0.94);
 }
 
 #[test]
@@ -44,7 +45,7 @@ fn questions_that_go_on() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2_000))]
+    #![proptest_config(ProptestConfig { failure_persistence: None, cases: 2_000, ..ProptestConfig::default() })]
 
     /// The rules look some words ahead and back; no row of their own words takes them past an end.
     #[test]

@@ -15,11 +15,12 @@ pub(super) fn idle(sentence: &Sentence, at: usize) -> usize {
 /// Whether it is nothing but a reaction or a check, so that its question mark asks nothing: "Really?", "That's fine, right?"
 pub(super) fn reaction(sentence: &Sentence) -> bool {
     let words = &sentence.words[..];
-    let tag = match words {
-        [.., "right" | "yeah" | "okay" | "ok" | "huh" | "correct" | "alright"] => true,
-        [.., "isn't" | "wasn't" | "aren't" | "doesn't", "it" | "that" | "they"] | [.., "you", "know"] => true,
-        _ => false,
-    };
+    let tag = matches!(
+        words,
+        [.., "right" | "yeah" | "okay" | "ok" | "huh" | "correct" | "alright"]
+            | [.., "isn't" | "wasn't" | "aren't" | "doesn't", "it" | "that" | "they"]
+            | [.., "you", "know"]
+    );
     words.iter().all(|word| REACTIONS.contains(word))
         || (tag && !sentence.addresses(0))
         || matches!(words, ["you", "know"] | ["what"])
@@ -32,11 +33,7 @@ fn small_talk(rest: &[&str], clause: &[&str]) -> usize {
         ["how", "are", "you", "today" | "all" | "guys" | "this", ..] => 3,
         ["how", "do", "you", "do", ..] if clause.len() == 4 => 4,
         ["how", "'s" | "is", "it" | "everything" | "life", "going" | "with", ..] => 4,
-        ["how", "'s" | "is" | "was" | "were" | "are", "your" | "the" | "you're", next, ..]
-            if DAYS.contains(next) =>
-        {
-            4
-        }
+        ["how", "'s" | "is" | "was" | "were" | "are", "your" | "the", next, ..] if DAYS.contains(next) => 4,
         ["did", "you", "find", "us" | "it", ..] => 4,
         ["did", "you", "find", _, "office" | "place" | "building" | "room" | "way" | "link", ..] => 5,
         ["did", "you", "have", "any" | "a", "trouble" | "problems" | "difficulty", next, ..]
@@ -158,7 +155,8 @@ fn call_request(rest: &[&str], clause: &[&str]) -> usize {
     let whom = ["you", "everyone", "everybody", "anyone", "we", "i", "they"].contains(subject);
     let request = ["can", "could", "would", "will", "do", "did", "can't"].contains(first) && whom;
     // "I'd like you to mute yourself."
-    if !request && !(*first == "you" && *subject == "to") {
+    let indirect = [*first, *subject] == ["you", "to"];
+    if !(request || indirect) {
         return 0;
     }
     let soft = [
@@ -166,28 +164,26 @@ fn call_request(rest: &[&str], clause: &[&str]) -> usize {
         "to", "actually", "briefly",
     ];
     let verb = 2 + rest[2..].iter().take_while(|word| soft.contains(word)).count();
-    let of_the_call = match &rest[verb..] {
-        [
-            "hear" | "mute" | "unmute" | "reconnect" | "rejoin" | "refresh" | "wait" | "excuse" | "repeat"
-            | "scroll",
-            ..,
-        ] => true,
-        ["see", "me" | "us" | "my", ..] | ["see", "it" | "this" | "that" | "that's" | "now"] => true,
-        ["say", "that" | "it", ..]
-        | ["speak", "up" | "louder" | "slower" | "more", ..]
-        | ["come" | "move", "closer", ..] => true,
-        [
-            "give",
-            "me" | "us",
-            "a" | "one" | "two",
-            "second" | "sec" | "minute" | "moment" | "minutes",
-            ..,
-        ] => true,
-        ["hold" | "hang", "on", ..]
-        | ["bear", "with", ..]
-        | ["send", "me" | "us" | "it" | "that" | "over", ..] => true,
-        _ => false,
-    };
+    let of_the_call = matches!(
+        &rest[verb..],
+        ["hear" | "mute" | "unmute" | "reconnect" | "rejoin" | "refresh" | "wait" | "excuse" | "repeat", ..]
+            | ["see", "it" | "this" | "that" | "now"]
+            | ["see", "me" | "us" | "my", ..]
+            | ["say", "that" | "it", ..]
+            | ["speak", "up" | "louder" | "slower" | "more", ..]
+            | ["come" | "move", "closer", ..]
+            | [
+                "give",
+                "me" | "us",
+                "a" | "one" | "two",
+                "second" | "sec" | "minute" | "moment" | "minutes",
+                ..
+            ]
+            | ["hold" | "hang", "on", ..]
+            | ["bear", "with", ..]
+            | ["send", "me" | "us" | "it" | "that" | "over", ..]
+            | ["scroll", ..]
+    );
     // "your screen", "the link": a thing of the call, with a word before it that points at it.
     let things = clause.windows(2).take(9).any(|pair| {
         ["my", "your", "the", "this", "that", "our", "a"].contains(&pair[0]) && THINGS.contains(&pair[1])
@@ -314,7 +310,6 @@ const STEPS: &[&str] = &[
     "finish",
     "leave",
     "interrupt",
-    "start",
 ];
 
 /// "Is that…"
