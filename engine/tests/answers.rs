@@ -279,6 +279,31 @@ async fn a_question_that_goes_on_withdraws_even_a_complete_answer() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_remark_after_a_question_leaves_its_answer_alone() {
+    let chat = ScriptedChat::new([ScriptedDelta::Wait(ms(4_000)), text("Yes.")]);
+    let mut setup = Setup::with(turns(&["Tell me about a project.", "Take your time."]));
+    setup.chat = Arc::new(chat.clone());
+    let mut conversation = setup.start().await;
+    conversation.say(&[speech(2_000), silence(700), speech(1_000), silence(1_000)].concat()).await;
+    let story = conversation.finish().await.story();
+    assert_eq!(
+        answers(&story),
+        ["answer_started 1 turn 1: Tell me about a project.", "answer_delta 1.0 Yes.", "answer 1 Yes."]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_candidates_reply_on_the_same_channel_is_no_part_of_the_question() {
+    let chat = chat(&["Yes."]);
+    let mut setup = Setup::with(turns(&["Tell me about a project.", "And so I led my team through it."]));
+    setup.chat = Arc::new(chat.clone());
+    let mut conversation = setup.start().await;
+    conversation.say(&[speech(2_000), silence(700), speech(1_000), silence(1_000)].concat()).await;
+    conversation.finish().await;
+    assert_eq!(chat.requests().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_question_in_two_turns_is_answered_as_one() {
     let chat = chat(&["Yes."]);
     let mut setup = Setup::with(turns(&["So in your last role at Harbourline,", "what went wrong?"]));

@@ -135,9 +135,10 @@ async fn words_that_fail_or_never_come_count_as_none() {
 async fn nothing_is_heard_while_the_words_are_waited_for_and_nothing_lost() {
     let transcriber = ScriptedTranscriber::new(|_| (ms(800), Ok(transcript(QUESTION))));
     let conversation = Setup::with(transcriber).start().await;
-    // Two turns and a marker, at once, in messages of a second and a half each.
+    conversation.send(config(r#"{"answers":{"mode":"manual"}}"#)).await;
+    // Two turns and a marker, at once; the second turn begins in the first message.
     let audio = [speech(1_000), silence(500), speech(1_000), silence(500)].concat();
-    for piece in audio.chunks(48_000) {
+    for piece in audio.chunks(56_000) {
         conversation.sender.audio(piece.to_vec()).await.unwrap();
     }
     conversation.send(ClientMessage::Marker { id: MarkerId::Number(1) }).await;
@@ -155,7 +156,7 @@ async fn nothing_is_heard_while_the_words_are_waited_for_and_nothing_lost() {
             "speech_ended 2 at 2520",
             "final 2 1500-2520 How would you test this?",
             "marker Number(1)",
-            "stream_ended Client 3000 ms 2 turns 2 answers",
+            "stream_ended Client 3000 ms 2 turns 0 answers",
         ]
     );
 }
