@@ -7,6 +7,7 @@
 mod notes;
 mod openai;
 mod scripted;
+mod thinking;
 
 pub use self::{
     notes::Notes,
