@@ -17,7 +17,7 @@ pub use self::{
 
 pub use crate::openai::OpenAiConfigError;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use futures_util::{future::BoxFuture, stream::BoxStream};
 
@@ -129,9 +129,18 @@ pub enum ChatError {
     /// The provider refused the credentials. Check the key.
     #[error("the model provider refused the credentials: {0}")]
     Unauthorised(String),
-    /// The provider asks to slow down. Ask again later.
-    #[error("the model provider is rate limiting: {0}")]
-    RateLimited(String),
+    /// The provider asks to slow down. Ask again later, or ask another.
+    #[error("the model provider is rate limiting: {message}")]
+    RateLimited {
+        /// What it says.
+        message: String,
+        /// When it says that it may be asked again, from now.
+        retry_after: Option<Duration>,
+    },
+    /// The provider will not answer this request, for what is in it: too long, filtered, a field that it does not know. It would
+    /// refuse it again, but others may be answered. Ask another.
+    #[error("the model provider refused the request: {0}")]
+    Refused(String),
     /// The provider could not be reached, or broke off. Ask again or ask another.
     #[error("the model provider failed: {0}")]
     Provider(String),

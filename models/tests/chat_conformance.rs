@@ -8,13 +8,17 @@ use std::{
 };
 
 use common::{
+    conformance::{
+        Case, chunked, collect, conforms, drop_after_first_text, events, reads_what_servers_send, request,
+        response, sse, stream,
+    },
     llm_server::LlmServer,
     sse_server::{SseServer, Step},
 };
 use futures_util::{FutureExt, StreamExt};
 use models::chat::{
     AnswerDelta, AnswerEnd, ChatError, ChatMessage, ChatModel, ChatRequest, ChatRole, LOG_DIRECTIVE, Notes,
-    OpenAiChat, OpenAiChatConfig, ScriptedChat, ScriptedDelta, SourceLine,
+    OpenAiChat, OpenAiChatConfig, ScriptedChat, ScriptedDelta, TokenUsage,
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -23,6 +27,7 @@ use tokio::{
 };
 
 mod common {
+    pub(crate) mod conformance;
     pub(crate) mod llm_server;
     pub(crate) mod sse_server;
 }
@@ -99,51 +104,20 @@ async fn is_busy(server: &LlmServer) -> bool {
     answer.contains("\"is_processing\":true")
 }
 
-/// What every model does: `RequestSent`, texts, `Done`, and nothing before it is polled or after its end.
-async fn conforms(model: &dyn ChatModel, request: ChatRequest) -> AnswerEnd {
-    assert!(!model.name().is_empty());
-    drop(model.answer(request.clone()));
-    let start = Instant::now();
-    let mut first_text = None;
-    let mut deltas = Vec::new();
-    let mut stream = model.answer(request);
-    while let Some(delta) = stream.next().await {
-        let delta = delta.unwrap_or_else(|error| panic!("{}: {error} after {deltas:?}", model.name()));
-        if matches!(delta, AnswerDelta::Text(_)) {
-            first_text.get_or_insert(start.elapsed());
-        }
-        deltas.push(delta);
-    }
-    println!(
-        "{}: first text after {:.1} ms",
-        model.name(),
-        first_text.unwrap_or_default().as_secs_f64() * 1e3
-    );
-
-    let [AnswerDelta::RequestSent, texts @ .., AnswerDelta::Done(end)] = deltas.as_slice() else {
-        panic!("{}: {deltas:?}", model.name());
-    };
-    assert!(!texts.is_empty(), "{}: no text", model.name());
-    for text in texts {
-        assert!(matches!(text, AnswerDelta::Text(text) if !text.is_empty()), "{}: {text:?}", model.name());
-    }
-    assert!(!end.model.is_empty() && !end.finish_reason.is_empty(), "{}: {end:?}", model.name());
-    end.clone()
-}
-
-async fn drop_after_first_text(model: &dyn ChatModel, request: ChatRequest) {
-    let mut stream = model.answer(request);
-    while !matches!(stream.next().await, Some(Ok(AnswerDelta::Text(_)))) {}
-}
-
-/// A name, what the server sends, the texts that come of it, and the end.
-type Case<'a> = (&'a str, Vec<Step>, &'a [&'a str], Result<AnswerEnd, ChatError>);
-
 #[tokio::test]
 async fn openai_reads_what_servers_send() {
     let end =
         |reason: &str, model: &str, confidence| Ok(AnswerEnd { confidence, ..AnswerEnd::new(reason, model) });
     let failed = |message: &str| Err(ChatError::Provider(message.into()));
+    let refused = |message: &str| Err(ChatError::Refused(message.into()));
+    let limited = |message: &str, seconds: Option<u64>| {
+        let retry_after = seconds.map(Duration::from_secs);
+        Err(ChatError::RateLimited { message: message.into(), retry_after })
+    };
+    let used = |prompt, completion| {
+        let usage = Some(TokenUsage { prompt, completion });
+        Ok(AnswerEnd { usage, ..AnswerEnd::new("stop", "asked-for") })
+    };
     let cases: Vec<Case> = vec![
         ("plain", vec![stream(PLAIN)], &["Hel", "lo"], end("stop", "m-1", None)),
         (
@@ -173,7 +147,7 @@ async fn openai_reads_what_servers_send() {
                 r#"{"choices":[{"delta":{"content":"a"},"logprobs":null,"finish_reason":""}]}"#,
                 r#"{"choices":[{"delta":{"reasoning_content":"hm"}}]}"#,
                 r#"{"choices":[{"finish_reason":"length"}]}"#,
-                r#"{"choices":[],"usage":{"total_tokens":3}}"#,
+                r#"{"choices":[],"usage":{"total_tokens":"3"}}"#,
                 "[DONE]",
             ])],
             &["a"],
@@ -186,6 +160,54 @@ async fn openai_reads_what_servers_send() {
             )],
             &["Hel", "lo"],
             end("stop", "m-1", None),
+        ),
+        (
+            "reasoning_content",
+            vec![stream(&[
+                r#"{"choices":[{"delta":{"content":null,"reasoning_content":"They ask…"}}]}"#,
+                r#"{"choices":[{"delta":{"content":"","reasoning":"so…"}}]}"#,
+                TEXT,
+                FINISH,
+                "[DONE]",
+            ])],
+            &["a"],
+            end("stop", "asked-for", None),
+        ),
+        (
+            "a think block, cut anywhere",
+            vec![stream(&[
+                r#"{"choices":[{"delta":{"content":"\n<thi"}}]}"#,
+                r#"{"choices":[{"delta":{"content":"nk>They ask…</"}}]}"#,
+                r#"{"choices":[{"delta":{"content":"think>\n\n"}}]}"#,
+                r#"{"choices":[{"delta":{"content":"I <"}}]}"#,
+                r#"{"choices":[{"delta":{"content":"3 Rust <t"}}]}"#,
+                FINISH,
+                "[DONE]",
+            ])],
+            &["I ", "<3 Rust ", "<t"],
+            end("stop", "asked-for", None),
+        ),
+        (
+            "a think block and no more",
+            vec![stream(&[
+                r#"{"choices":[{"delta":{"content":"<think>They ask…"}}]}"#,
+                r#"{"choices":[{"delta":{},"finish_reason":"length"}]}"#,
+                "[DONE]",
+            ])],
+            &[],
+            failed("it ended without any text (finish reason: length)"),
+        ),
+        ("usage at the end", vec![stream(&[TEXT, FINISH, USAGE, "[DONE]"])], &["a"], used(7, 3)),
+        (
+            "usage in each event",
+            vec![stream(&[
+                r#"{"choices":[{"delta":{"content":"a"}}],"usage":{"prompt_tokens":7,"completion_tokens":1}}"#,
+                r#"{"choices":[{"delta":{},"finish_reason":"stop"}],"usage":{"prompt_tokens":7,"completion_tokens":3}}"#,
+                r#"{"choices":[],"usage":null}"#,
+                "[DONE]",
+            ])],
+            &["a"],
+            used(7, 3),
         ),
         (
             "log-probabilities",
@@ -267,13 +289,34 @@ async fn openai_reads_what_servers_send() {
             "rate limit in mid-stream",
             vec![stream(&[TEXT, r#"{"error":{"message":"slow down","type":"rate_limit_error"}}"#])],
             &["a"],
-            Err(ChatError::RateLimited("slow down".into())),
+            limited("slow down", None),
         ),
         (
             "429",
             vec![response("429 Too Many Requests", r#"{"error":{"message":"slow down","type":"requests"}}"#)],
             &[],
-            Err(ChatError::RateLimited("429 Too Many Requests: slow down".into())),
+            limited("429 Too Many Requests: slow down", None),
+        ),
+        (
+            "429 with Retry-After",
+            vec![Step::Send(
+                b"HTTP/1.1 429 Too Many Requests\r\nretry-after: 7\r\ncontent-length: 0\r\n\r\n".into(),
+            )],
+            &[],
+            limited("429 Too Many Requests", Some(7)),
+        ),
+        ("413", vec![response("413 Payload Too Large", "")], &[], refused("413 Payload Too Large")),
+        (
+            "422",
+            vec![response("422 Unprocessable Entity", r#"{"detail":[{"msg":"extra field"}]}"#)],
+            &[],
+            refused("422 Unprocessable Entity: extra field"),
+        ),
+        (
+            "filtered before any text",
+            vec![stream(&[r#"{"choices":[{"delta":{},"finish_reason":"content_filter"}]}"#, "[DONE]"])],
+            &[],
+            refused("it ended without any text (finish reason: content_filter)"),
         ),
         (
             "401, quoting the key",
@@ -294,7 +337,7 @@ async fn openai_reads_what_servers_send() {
             "400, quoting the key",
             vec![response("400 Bad Request", r#"{"error":"bad header Bearer sk-secret"}"#)],
             &[],
-            failed("its message is withheld, as it quotes the request"),
+            refused("its message is withheld, as it quotes the request"),
         ),
         (
             "400, quoting the prompt",
@@ -303,7 +346,7 @@ async fn openai_reads_what_servers_send() {
                 r#"{"detail":"input: [{'content': 'Led the migration of the led"}"#,
             )],
             &[],
-            failed("its message is withheld, as it quotes the request"),
+            refused("its message is withheld, as it quotes the request"),
         ),
         (
             "404, other shape",
@@ -320,25 +363,8 @@ async fn openai_reads_what_servers_send() {
             &[],
             failed("307 Temporary Redirect"),
         ),
-        ("slow first token", vec![stream(&[]), Step::Pause], &[], Err(ChatError::Timeout(400))),
-        ("no response", vec![Step::Pause], &[], Err(ChatError::Timeout(400))),
-        ("silence between tokens", vec![stream(&[TEXT]), Step::Pause], &["a"], Err(ChatError::Timeout(300))),
     ];
-    for (name, steps, texts, expected) in cases {
-        let server = SseServer::start(steps).await;
-        // Short only where it is to be met: on a busy machine it would be met everywhere.
-        let model = openai(&server, |config| match expected {
-            Err(ChatError::Timeout(ms)) if texts.is_empty() => {
-                config.first_token_timeout = Duration::from_millis(ms)
-            }
-            Err(ChatError::Timeout(ms)) => config.between_tokens_timeout = Duration::from_millis(ms),
-            _ => {}
-        });
-        let (said, result) = collect(&model).await;
-        assert_eq!(said, texts, "{name}");
-        assert_eq!(result, expected, "{name}");
-        assert_eq!(server.requests().len(), 1, "{name}: nothing is retried");
-    }
+    reads_what_servers_send("openai", cases, |server| openai(server, |_| ())).await;
 }
 
 /// Everything that is logged in the worst of cases, at the finest level.
@@ -428,8 +454,14 @@ async fn openai_sends_what_it_is_asked() {
     assert_eq!(body, expected);
 
     let server = SseServer::start(vec![stream(PLAIN)]).await;
-    collect(&openai(&server, |config| config.api_key = None)).await.1.unwrap();
-    assert!(!server.requests()[0].to_lowercase().contains("authorization"));
+    let unnamed = openai(&server, |config| {
+        config.api_key = None;
+        config.usage = true;
+    });
+    collect(&unnamed).await.1.unwrap();
+    let sent = server.requests().remove(0);
+    assert!(!sent.to_lowercase().contains("authorization"));
+    assert!(sent.contains(r#""stream_options":{"include_usage":true}"#), "{sent}");
 }
 
 #[tokio::test]
@@ -487,22 +519,6 @@ fn openai_refuses_an_unusable_configuration() {
     );
 }
 
-/// The texts of an answer, and how it ended.
-async fn collect(model: &dyn ChatModel) -> (Vec<String>, Result<AnswerEnd, ChatError>) {
-    let mut texts = Vec::new();
-    let mut stream = model.answer(request());
-    while let Some(delta) = stream.next().await {
-        match delta {
-            Ok(AnswerDelta::RequestSent) => assert!(texts.is_empty()),
-            Ok(AnswerDelta::Text(text)) => texts.push(text),
-            Ok(AnswerDelta::Done(end)) => return (texts, Ok(end)),
-            Ok(AnswerDelta::Warning { code, .. }) => panic!("a single model has nothing to warn of: {code}"),
-            Err(error) => return (texts, Err(error)),
-        }
-    }
-    panic!("no end after {texts:?}");
-}
-
 fn openai(server: &SseServer, change: impl FnOnce(&mut OpenAiChatConfig)) -> OpenAiChat {
     let mut config = OpenAiChatConfig {
         base_url: server.base_url(),
@@ -513,55 +529,8 @@ fn openai(server: &SseServer, change: impl FnOnce(&mut OpenAiChatConfig)) -> Ope
     OpenAiChat::new(config).unwrap()
 }
 
-fn request() -> ChatRequest {
-    let cv = "Led the migration of the ledger.";
-    let question = "Have you led a migration?";
-    ChatRequest {
-        messages: vec![
-            ChatMessage { role: ChatRole::System, content: format!("Answer from this CV: {cv}") },
-            ChatMessage { role: ChatRole::User, content: question.into() },
-        ],
-        question: question.into(),
-        sources: [SourceLine { number: 1, text: "Ada".into() }, SourceLine { number: 2, text: cv.into() }]
-            .into(),
-        max_tokens: 100,
-        context: None,
-    }
-}
-
-/// A response whose body lasts until the connection closes.
-fn stream(data: &[&str]) -> Step {
-    Step::Send(sse(data))
-}
-
-fn sse(data: &[&str]) -> Vec<u8> {
-    let head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n";
-    [&head[..], &events(data)[..]].concat()
-}
-
-fn events(data: &[&str]) -> Vec<u8> {
-    data.iter().map(|data| format!("data: {data}\n\n")).collect::<String>().into_bytes()
-}
-
-/// A chunked response that lacks its last chunk.
-fn chunked(body: &[u8], size: usize) -> Vec<u8> {
-    let mut bytes =
-        b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n".to_vec();
-    for chunk in body.chunks(size) {
-        bytes.extend(format!("{:x}\r\n", chunk.len()).bytes().chain(chunk.iter().copied()).chain(*b"\r\n"));
-    }
-    bytes
-}
-
-fn response(status: &str, body: &str) -> Step {
-    let head = format!(
-        "HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
-        body.len()
-    );
-    Step::Send((head + body).into())
-}
-
 const TEXT: &str = r#"{"choices":[{"delta":{"content":"a"}}]}"#;
+const USAGE: &str = r#"{"choices":[],"usage":{"prompt_tokens":7,"completion_tokens":3,"total_tokens":10}}"#;
 const FINISH: &str = r#"{"choices":[{"delta":{},"finish_reason":"stop"}]}"#;
 const PLAIN: &[&str] = &[
     r#"{"model":"m-1","choices":[{"index":0,"delta":{"role":"assistant","content":"Hel"},"finish_reason":null}]}"#,

@@ -22,7 +22,10 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, timeout_at};
 
 use self::{exchange::Exchange, fault::Faults};
-use super::{AnswerDelta, AnswerEnd, ChatError, ChatModel, ChatRequest, ChatRole, OpenAiConfigError};
+use super::{
+    AnswerDelta, AnswerEnd, ChatError, ChatModel, ChatRequest, ChatRole, OpenAiConfigError, TokenUsage,
+    thinking::ThinkFilter,
+};
 use crate::openai::Endpoint;
 
 /// What a program that logs must add to its filter: `async-openai` writes events that it cannot read, and so answers,
@@ -108,7 +111,8 @@ impl ChatModel for OpenAiChat {
                         if let Some(error) = event.get("error").filter(|error| !error.is_null()) {
                             Err(faults.in_stream(error))?;
                         }
-                        if let Some(text) = answer.take(&event) {
+                        let text = answer.take(&event);
+                        if !text.is_empty() {
                             yield AnswerDelta::Text(text);
                         }
                     }
@@ -121,6 +125,10 @@ impl ChatModel for OpenAiChat {
             if answer.finish_reason.is_none() && exchange.ended_without_done() {
                 Err(ChatError::Provider("it broke off in the middle of the answer".into()))?;
             }
+            let text = answer.last_text();
+            if !text.is_empty() {
+                yield AnswerDelta::Text(text);
+            }
             yield AnswerDelta::Done(answer.end(&config.model)?);
         })
     }
@@ -129,18 +137,20 @@ impl ChatModel for OpenAiChat {
 /// What was gathered of an answer so far.
 #[derive(Default)]
 struct Answer {
+    thoughts: ThinkFilter,
     has_text: bool,
     model: Option<String>,
     finish_reason: Option<String>,
+    usage: Option<TokenUsage>,
     logprob_sum: f64,
     logprobs: u32,
 }
 
 impl Answer {
-    /// Takes one event in; the text in it, unless there is none.
+    /// Takes one event in; the text in it, often empty.
     ///
     /// Read by field rather than as the library's type: compatible servers leave out, or null, what that demands.
-    fn take(&mut self, event: &Value) -> Option<String> {
+    fn take(&mut self, event: &Value) -> String {
         if let Some(model) = event["model"].as_str().filter(|model| !model.is_empty()) {
             self.model.get_or_insert_with(|| model.to_owned());
         }
@@ -154,24 +164,40 @@ impl Answer {
                 self.logprobs += 1;
             }
         }
+        // Servers that count as they go send ever larger counts; the last stands.
+        if let (Some(prompt), Some(completion)) =
+            (event["usage"]["prompt_tokens"].as_u64(), event["usage"]["completion_tokens"].as_u64())
+        {
+            self.usage = Some(TokenUsage { prompt, completion });
+        }
         // A refusal comes in a field of its own; unread, it would look like an answer without text.
         let delta = &choice["delta"];
         let text = delta["content"].as_str().filter(|text| !text.is_empty()).or(delta["refusal"].as_str());
-        let text = text.filter(|text| !text.is_empty()).map(str::to_owned);
-        self.has_text |= text.is_some();
+        let text = self.thoughts.push(text.unwrap_or_default());
+        self.has_text |= !text.is_empty();
+        text
+    }
+
+    /// What was held back, as it might have become a thought.
+    fn last_text(&mut self) -> String {
+        let text = self.thoughts.finish();
+        self.has_text |= !text.is_empty();
         text
     }
 
     fn end(self, asked_for: &str) -> Result<AnswerEnd, ChatError> {
         let finish_reason = self.finish_reason.unwrap_or_else(|| "unknown".into());
         if !self.has_text {
-            return Err(ChatError::Provider(format!(
-                "it ended without any text (finish reason: {finish_reason})"
-            )));
+            let message = format!("it ended without any text (finish reason: {finish_reason})");
+            return Err(match finish_reason.as_str() {
+                "content_filter" => ChatError::Refused(message),
+                _ => ChatError::Provider(message),
+            });
         }
         Ok(AnswerEnd {
             confidence: (self.logprobs > 0)
                 .then(|| (self.logprob_sum / f64::from(self.logprobs)).exp().clamp(0.0, 1.0) as f32),
+            usage: self.usage,
             ..AnswerEnd::new(finish_reason, self.model.as_deref().unwrap_or(asked_for))
         })
     }
@@ -192,14 +218,15 @@ fn body(config: &OpenAiChatConfig, request: &ChatRequest) -> Value {
         })
         .collect();
     // OpenAI's newer models refuse the old name of this field, many compatible servers know no other.
-    let limit = match config.base_url.starts_with(OPENAI_API_BASE) {
-        true => "max_completion_tokens",
-        false => "max_tokens",
-    };
+    let is_openai = config.base_url.starts_with(OPENAI_API_BASE);
+    let limit = if is_openai { "max_completion_tokens" } else { "max_tokens" };
     let mut body =
         json!({ "model": config.model, "messages": messages, "stream": true, limit: request.max_tokens });
     if config.logprobs {
         body["logprobs"] = true.into();
+    }
+    if config.usage || is_openai {
+        body["stream_options"] = json!({ "include_usage": true });
     }
     body
 }

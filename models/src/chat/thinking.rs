@@ -92,7 +92,9 @@ mod tests {
     #[test]
     fn shows_at_once_what_can_be_no_tag() {
         let mut filter = ThinkFilter::default();
-        let shown: Vec<_> = [" ", "a", "<", "thin", "g", "<think", ">b</", "think>", " c"].map(|piece| filter.push(piece)).into();
+        let shown: Vec<_> = [" ", "a", "<", "thin", "g", "<think", ">b</", "think>", " c"]
+            .map(|piece| filter.push(piece))
+            .into();
         assert_eq!(shown, ["", "a", "", "", "<thing", "", "", "", " c"]);
     }
 

@@ -24,6 +24,9 @@ pub struct OpenAiChatConfig {
     pub headers: Vec<(String, SecretString)>,
     /// Ask for log-probabilities, from which the confidence comes. Some servers refuse the request then. Default: off.
     pub logprobs: bool,
+    /// Ask for the number of tokens used. OpenAI itself is always asked; most other servers know the question (`stream_options`),
+    /// some refuse the request for it, some tell unasked. Default: off.
+    pub usage: bool,
     /// To reach the server: DNS, TCP and TLS, when no connection is open. Default: 3 s.
     pub connect_timeout: Duration,
     /// From the first poll of the stream to the first text, connecting included. Default: 10 s.
@@ -42,6 +45,7 @@ impl OpenAiChatConfig {
             model: model.into(),
             headers: Vec::new(),
             logprobs: false,
+            usage: false,
             connect_timeout: Duration::from_secs(3),
             first_token_timeout: Duration::from_secs(10),
             between_tokens_timeout: Duration::from_secs(10),

@@ -118,7 +118,12 @@ fn observed(response: Response, exchange: Arc<Exchange>) -> Response {
 fn refused(refusal: &Refusal) -> ChatError {
     match refusal.status {
         _ if refusal.is_unauthorised() => ChatError::Unauthorised(refusal.text()),
-        StatusCode::TOO_MANY_REQUESTS => ChatError::RateLimited(refusal.text()),
+        StatusCode::TOO_MANY_REQUESTS => {
+            ChatError::RateLimited { message: refusal.text(), retry_after: refusal.retry_after }
+        }
+        StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE | StatusCode::UNPROCESSABLE_ENTITY => {
+            ChatError::Refused(refusal.text())
+        }
         _ => ChatError::Provider(refusal.text()),
     }
 }
