@@ -482,6 +482,55 @@ async fn openai_reports_the_request_as_sent_before_any_answer_and_cancels_it_the
     server.client_closed().await;
 }
 
+/// The first connection takes all: another one would be told that it is the second.
+#[tokio::test]
+async fn openai_warms_a_connection_and_keeps_it_from_answer_to_answer() {
+    let answer = || {
+        // The end of the body comes by itself, after [DONE] was read.
+        let bytes = chunked(&events(PLAIN), 1_000);
+        [Step::Send(bytes), Step::Pause, Step::Send(b"0\r\n\r\n".into())]
+    };
+    let models = response("200 OK", r#"{"object":"list","data":[]}"#);
+    let only = [&[models, Step::NextRequest][..], &answer(), &[Step::NextRequest], &answer(), &[Step::Pause]]
+        .concat();
+    let server =
+        SseServer::start_in_order(vec![only, vec![response("500 Oops", r#"{"error":"the second"}"#)]]).await;
+    let model = openai(&server, |_| ());
+    // At once and soon again is once.
+    tokio::join!(model.warm(), model.warm());
+    model.warm().await;
+    for _ in 0..2 {
+        let (texts, end) = collect(&model).await;
+        assert_eq!((texts.concat().as_str(), end), ("Hello", Ok(AnswerEnd::new("stop", "m-1"))));
+        server.go_on();
+        // Nobody tells when the connection lies ready again.
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    model.warm().await;
+    let requests = server.requests();
+    let lines: Vec<_> = requests.iter().map(|request| request.lines().next().unwrap()).collect();
+    let post = "POST /v1/chat/completions HTTP/1.1";
+    assert_eq!(lines, ["GET /v1/models HTTP/1.1", post, post]);
+    assert!(requests[0].contains("Bearer sk-secret"));
+}
+
+/// Neither a refusal nor silence nor an endless answer is anybody's business.
+#[tokio::test]
+async fn openai_gives_up_warming() {
+    for steps in [
+        vec![Step::Close],
+        vec![response("404 Not Found", "{}")],
+        vec![Step::Send(sse(&[])), Step::Send(vec![b'x'; 2 << 20])],
+    ] {
+        openai(&SseServer::start(steps).await, |_| ()).warm().await;
+    }
+    let server = SseServer::start(vec![]).await;
+    let model = openai(&server, |_| ());
+    assert!(tokio::time::timeout(Duration::from_millis(50), model.warm()).await.is_err());
+    server.client_closed().await;
+    assert!(model.warm().now_or_never().is_none(), "the one that was dropped is still under way");
+}
+
 #[tokio::test]
 async fn openai_says_when_nobody_listens() {
     let server = SseServer::start(vec![]).await;

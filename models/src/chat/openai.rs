@@ -15,9 +15,12 @@ pub use self::config::OpenAiChatConfig;
 
 use std::{pin::pin, sync::Arc, time::Duration};
 
-use async_openai::{Client, config::OPENAI_API_BASE};
+use async_openai::{
+    Client,
+    config::{Config as _, OPENAI_API_BASE},
+};
 use async_stream::try_stream;
-use futures_util::{StreamExt, stream::BoxStream};
+use futures_util::{StreamExt, future::BoxFuture, stream::BoxStream};
 use serde_json::{Value, json};
 use tokio::time::{Instant, timeout_at};
 
@@ -26,7 +29,7 @@ use super::{
     AnswerDelta, AnswerEnd, ChatError, ChatModel, ChatRequest, ChatRole, OpenAiConfigError, TokenUsage,
     thinking::ThinkFilter,
 };
-use crate::openai::Endpoint;
+use crate::openai::{Endpoint, Warmth};
 
 /// What a program that logs must add to its filter: `async-openai` writes events that it cannot read, and so answers,
 /// to its log target.
@@ -38,6 +41,7 @@ pub struct OpenAiChat {
     config: Arc<OpenAiChatConfig>,
     endpoint: Endpoint,
     http: reqwest::Client,
+    warmth: Arc<Warmth>,
 }
 
 impl OpenAiChat {
@@ -51,7 +55,7 @@ impl OpenAiChat {
         }
         let endpoint = Endpoint::new(&config.access())?;
         let http = endpoint.http_client(config.connect_timeout)?;
-        Ok(Self { config: Arc::new(config), endpoint, http })
+        Ok(Self { config: Arc::new(config), endpoint, http, warmth: Arc::default() })
     }
 }
 
@@ -65,7 +69,7 @@ impl ChatModel for OpenAiChat {
     ///
     /// Dropping the stream closes the connection, which is how providers learn that nobody listens any more.
     fn answer(&self, request: ChatRequest) -> BoxStream<'static, Result<AnswerDelta, ChatError>> {
-        let Self { config, endpoint, http } = self.clone();
+        let Self { config, endpoint, http, warmth } = self.clone();
         Box::pin(try_stream! {
             let exchange = Arc::new(Exchange::default());
             let client = Client::build(http.clone(), endpoint)
@@ -125,11 +129,20 @@ impl ChatModel for OpenAiChat {
             if answer.finish_reason.is_none() && exchange.ended_without_done() {
                 Err(ChatError::Provider("it broke off in the middle of the answer".into()))?;
             }
+            warmth.used();
             let text = answer.last_text();
             if !text.is_empty() {
                 yield AnswerDelta::Text(text);
             }
             yield AnswerDelta::Done(answer.end(&config.model)?);
+        })
+    }
+
+    /// Asks for the list of models, unless an answer ended in the last 30 s. Takes 3 s at most.
+    fn warm(&self) -> BoxFuture<'static, ()> {
+        let Self { endpoint, http, warmth, .. } = self.clone();
+        Box::pin(async move {
+            warmth.warm(http.get(endpoint.url("/models")).headers(endpoint.headers())).await;
         })
     }
 }
