@@ -11,7 +11,7 @@ use engine::{
     registry::Registry,
 };
 use models::{
-    chat::{ChatModel, Notes, OpenAiChat},
+    chat::{self, ChatModel, Notes, OpenAiChat},
     speech::{Cached, Fallback, InferencePool, OpenAiTranscriber, PoolConfig, Transcriber, TranscriptCache},
     vad::{EarshotVad, WebRtcMode, WebRtcVad},
     weights::WeightsCache,
@@ -28,7 +28,7 @@ use crate::{
 /// An engine built from `settings`; fetches weights that are missing, with a progress bar.
 pub(crate) async fn engine(settings: &Settings) -> Result<Engine, Error> {
     let candidate = candidate(&settings.candidate);
-    let chat = chat(&settings.answers)?;
+    let chat = answers(&settings.answers)?;
     let transcriber = speech(settings).await?;
     let authorizer: Arc<dyn Authorizer> = match &settings.auth {
         Auth::Off => Arc::new(NoAuth),
@@ -139,10 +139,13 @@ fn detector(detector: Detector) -> VadFactory {
     }
 }
 
-fn chat(answers: &Answers) -> Result<Arc<dyn ChatModel>, Error> {
+fn answers(answers: &Answers) -> Result<Arc<dyn ChatModel>, Error> {
     Ok(match answers {
         Answers::Notes => Arc::new(Notes::default()),
-        Answers::OpenAi(config) => Arc::new(OpenAiChat::new((**config).clone())?),
+        Answers::OpenAi(config) => {
+            let model = Arc::new(OpenAiChat::new((**config).clone())?);
+            Arc::new(chat::Fallback::new(chat::Link::new(model), [], Duration::from_secs(30)))
+        }
     })
 }
 

@@ -4,12 +4,14 @@
 //! [`ScriptedChat`] is for tests. Not here: which CV lines matter to a prompt, variants, key points; the engine's
 //! answerer does that.
 
+mod fallback;
 mod notes;
 mod openai;
 mod scripted;
 mod thinking;
 
 pub use self::{
+    fallback::{Fallback, Link},
     notes::Notes,
     openai::{LOG_DIRECTIVE, OpenAiChat, OpenAiChatConfig},
     scripted::{ScriptedChat, ScriptedDelta},

@@ -26,9 +26,6 @@ impl Reader {
             organisation: self.optional("answers.organisation"),
             model: self.get("answers.model", default.model),
             logprobs: self.get("answers.logprobs", default.logprobs),
-            first_token_timeout: self.seconds("answers.first_token_timeout_s", default.first_token_timeout),
-            between_tokens_timeout: self
-                .seconds("answers.between_tokens_timeout_s", default.between_tokens_timeout),
             ..OpenAiChatConfig::new("")
         };
         let provider = self.get("answers.provider", "auto".to_owned());

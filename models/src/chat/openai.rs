@@ -1,8 +1,8 @@
 //! Any language model behind the OpenAI chat-completions API, streaming, by `async-openai`.
 //!
-//! What the library leaves open is settled here: time-outs, what an error may say, how an answer ends. HTTP itself is
-//! watched in `exchange`. Not here: a retry (an interview cannot sit out a back-off; the caller learns the reason at
-//! once and may ask another model), prompts, and the reading of the environment.
+//! What the library leaves open is settled here: what an error may say, how an answer ends. HTTP itself is watched in
+//! `exchange`. Not here: time-outs (but that of connecting) and retries, which `Fallback` has for all models alike; prompts,
+//! and the reading of the environment.
 //!
 //! Two habits of the library to know of: it logs the text of an event that is not JSON (see [`LOG_DIRECTIVE`]), and it
 //! queues decoded events without a bound of its own; the bound is that of one answer's bytes, in `exchange`.
@@ -75,7 +75,6 @@ impl ChatModel for OpenAiChat {
             let client = Client::build(http.clone(), endpoint)
                 .with_http_service(exchange::service(http, config.connect_timeout, Arc::clone(&exchange)));
             let faults = Faults { config: &config, exchange: &exchange, prompt: &request.messages };
-            let first_token_by = Instant::now() + config.first_token_timeout;
 
             let chat = client.chat();
             let mut opening = pin!(chat.create_stream_byot::<_, Value>(body(&config, &request)));
@@ -83,17 +82,14 @@ impl ChatModel for OpenAiChat {
             let mut events = loop {
                 let opened = tokio::select! {
                     () = exchange.request_sent.notified(), if !request_sent => None,
-                    opened = timeout_at(first_token_by, &mut opening) => Some(opened),
+                    opened = &mut opening => Some(opened),
                 };
                 match opened {
                     None => {
                         request_sent = true;
                         yield AnswerDelta::RequestSent;
                     }
-                    Some(opened) => {
-                        let opened = opened.map_err(|_| exchange::timed_out(config.first_token_timeout))?;
-                        break opened.map_err(|error| faults.explain(error))?;
-                    }
+                    Some(opened) => break opened.map_err(|error| faults.explain(error))?,
                 }
             };
             if !request_sent {
@@ -103,27 +99,25 @@ impl ChatModel for OpenAiChat {
             let mut answer = Answer::default();
             let mut end_by = None;
             loop {
-                let now = Instant::now();
-                let (deadline, length) = match (&answer.finish_reason, answer.has_text) {
-                    // The answer is whole. The stream's end is awaited only so that the connection can be used again.
-                    (Some(_), _) => (*end_by.get_or_insert(now + LAST_EVENT), LAST_EVENT),
-                    (None, true) => (now + config.between_tokens_timeout, config.between_tokens_timeout),
-                    (None, false) => (first_token_by, config.first_token_timeout),
-                };
-                match timeout_at(deadline, events.next()).await {
-                    Ok(Some(Ok(event))) => {
-                        if let Some(error) = event.get("error").filter(|error| !error.is_null()) {
-                            Err(faults.in_stream(error))?;
-                        }
-                        let text = answer.take(&event);
-                        if !text.is_empty() {
-                            yield AnswerDelta::Text(text);
+                let event = match answer.finish_reason {
+                    None => events.next().await,
+                    // The answer is whole. The stream's end is awaited for what it cost, and so that the connection can be used again.
+                    Some(_) => {
+                        let by = *end_by.get_or_insert_with(|| Instant::now() + LAST_EVENT);
+                        match timeout_at(by, events.next()).await {
+                            Ok(Some(Ok(event))) => Some(Ok(event)),
+                            _ => None,
                         }
                     }
-                    Ok(None) => break,
-                    _ if answer.finish_reason.is_some() => break,
-                    Ok(Some(Err(error))) => Err(faults.explain(error))?,
-                    Err(_) => Err(exchange::timed_out(length))?,
+                };
+                let Some(event) = event else { break };
+                let event = event.map_err(|error| faults.explain(error))?;
+                if let Some(error) = event.get("error").filter(|error| !error.is_null()) {
+                    Err(faults.in_stream(error))?;
+                }
+                let text = answer.take(&event);
+                if !text.is_empty() {
+                    yield AnswerDelta::Text(text);
                 }
             }
             if answer.finish_reason.is_none() && exchange.ended_without_done() {

@@ -1,6 +1,6 @@
-//! Where the model is, and how long to wait for it.
+//! Where the model is.
 //!
-//! Not here: where the values come from, and their checks.
+//! Not here: where the values come from, and their checks; how long to wait for an answer (`Fallback`).
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use secrecy::SecretString;
 
 use crate::openai::{Access, Censor};
 
-/// Where the model is, and how long to wait for it. `Debug` shows no secret.
+/// Where the model is. `Debug` shows no secret.
 #[derive(Clone, Debug)]
 pub struct OpenAiChatConfig {
     /// Base URL with the version, `http` or `https`; `/chat/completions` is appended. Default: OpenAI's own.
@@ -29,10 +29,6 @@ pub struct OpenAiChatConfig {
     pub usage: bool,
     /// To reach the server: DNS, TCP and TLS, when no connection is open. Default: 3 s.
     pub connect_timeout: Duration,
-    /// From the first poll of the stream to the first text, connecting included. Default: 10 s.
-    pub first_token_timeout: Duration,
-    /// From one event to the next once there was text. Default: 10 s.
-    pub between_tokens_timeout: Duration,
 }
 
 impl OpenAiChatConfig {
@@ -47,8 +43,6 @@ impl OpenAiChatConfig {
             logprobs: false,
             usage: false,
             connect_timeout: Duration::from_secs(3),
-            first_token_timeout: Duration::from_secs(10),
-            between_tokens_timeout: Duration::from_secs(10),
         }
     }
 

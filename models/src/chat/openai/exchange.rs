@@ -57,7 +57,7 @@ pub(super) fn service(
             announce(&mut request, Arc::clone(&exchange));
             let response = http.execute(request).await.map_err(|error| match error.is_timeout() {
                 // The client knows no other time-out than that of connecting.
-                true => boxed(timed_out(connect_timeout)),
+                true => boxed(ChatError::Timeout(connect_timeout.as_millis().try_into().unwrap_or(u64::MAX))),
                 false => boxed(ChatError::Provider(format!("the request failed: {}", root_cause(&error)))),
             })?;
             if !response.status().is_success() {
@@ -66,11 +66,6 @@ pub(super) fn service(
             Ok(observed(response, exchange))
         }
     })
-}
-
-/// Nothing came for `length`.
-pub(super) fn timed_out(length: Duration) -> ChatError {
-    ChatError::Timeout(length.as_millis().try_into().unwrap_or(u64::MAX))
 }
 
 /// Makes the client tell when it takes the body, which it does after connecting and after the headers are written.
