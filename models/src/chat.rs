@@ -1,9 +1,10 @@
 //! The chat seam: a prompt in, an answer's text out, token by token.
 //!
-//! Three implementations: [`Notes`] needs no language model, [`OpenAiChat`] speaks to any OpenAI-compatible server,
-//! [`ScriptedChat`] is for tests. Not here: which CV lines matter to a prompt, variants, key points; the engine's
+//! [`Notes`] needs no language model, [`OpenAiChat`] speaks to any OpenAI-compatible server, [`ScriptedChat`] is for tests.
+//! [`Fallback`] makes one of several, with time-outs and retries; [`Cached`] remembers answers. Not here: which CV lines matter to a prompt, variants, key points; the engine's
 //! answerer does that.
 
+mod cached;
 mod fallback;
 mod notes;
 mod openai;
@@ -11,6 +12,7 @@ mod scripted;
 mod thinking;
 
 pub use self::{
+    cached::{AnswerCache, Cached},
     fallback::{Fallback, Link},
     notes::Notes,
     openai::{LOG_DIRECTIVE, OpenAiChat, OpenAiChatConfig},

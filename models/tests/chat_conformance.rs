@@ -1,4 +1,5 @@
-//! One suite for every chat model: scripted, notes, and an OpenAI-compatible one over a scripted and a real server.
+//! One suite for every chat model: scripted, notes, chains and caches of them, and an OpenAI-compatible one over a scripted and a
+//! real server. Anthropic's API has a file of its own.
 
 #![allow(clippy::unwrap_used, reason = "a test says so by panicking")]
 
@@ -17,8 +18,9 @@ use common::{
 };
 use futures_util::{FutureExt, StreamExt};
 use models::chat::{
-    AnswerDelta, AnswerEnd, ChatError, ChatMessage, ChatModel, ChatRequest, ChatRole, LOG_DIRECTIVE, Notes,
-    OpenAiChat, OpenAiChatConfig, ScriptedChat, ScriptedDelta, TokenUsage,
+    AnswerCache, AnswerDelta, AnswerEnd, Cached, ChatError, ChatMessage, ChatModel, ChatRequest, ChatRole,
+    Fallback, LOG_DIRECTIVE, Link, Notes, OpenAiChat, OpenAiChatConfig, ScriptedChat, ScriptedDelta,
+    TokenUsage,
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -41,6 +43,25 @@ async fn scripted_conforms() {
     let model = ScriptedChat::new([ScriptedDelta::Text("Yes".into()), ScriptedDelta::Hang]);
     drop_after_first_text(&model, request()).await;
     assert_eq!(model.cancelled(), 1);
+}
+
+#[tokio::test]
+async fn chains_and_caches_conform() {
+    let says = |model: ScriptedChat| Link::new(Arc::new(model));
+    let yes = ScriptedChat::new([ScriptedDelta::Text("Yes, I have.".into())]);
+    conforms(&Fallback::new(says(yes.clone()), [], REST), request()).await;
+
+    let cached = Cached::new(yes.clone(), "yes", AnswerCache::new(1 << 20, REST));
+    let remembered = ChatRequest { context: Some([1; 32]), ..request() };
+    assert!(!conforms(&cached, remembered.clone()).await.cached);
+    assert!(conforms(&cached, remembered.clone()).await.cached);
+    drop_after_first_text(&cached, remembered).await;
+
+    let hangs = ScriptedChat::new([ScriptedDelta::Text("Yes".into()), ScriptedDelta::Hang]);
+    let cached = Cached::new(hangs.clone(), "hangs", AnswerCache::new(1 << 20, REST));
+    let chain = Fallback::new(Link::new(Arc::new(cached)), [says(yes)], REST);
+    drop_after_first_text(&chain, request()).await;
+    assert_eq!(hangs.cancelled(), 1);
 }
 
 #[tokio::test]
@@ -578,6 +599,7 @@ fn openai(server: &SseServer, change: impl FnOnce(&mut OpenAiChatConfig)) -> Ope
     OpenAiChat::new(config).unwrap()
 }
 
+const REST: Duration = Duration::from_secs(30);
 const TEXT: &str = r#"{"choices":[{"delta":{"content":"a"}}]}"#;
 const USAGE: &str = r#"{"choices":[],"usage":{"prompt_tokens":7,"completion_tokens":3,"total_tokens":10}}"#;
 const FINISH: &str = r#"{"choices":[{"delta":{},"finish_reason":"stop"}]}"#;
