@@ -6,12 +6,12 @@ use engine::{
     Engine, VadFactory,
     ports::{
         Authorizer, CandidateContext,
-        memory::{MonthlyLimits, MonthlyMeter, NoAuth, OneCandidate, RecentSessions, SharedToken},
+        memory::{MonthlyMeter, NoAuth, OneCandidate, RecentSessions, SharedToken},
     },
     registry::Registry,
 };
 use models::{
-    chat::{ChatModel, Notes, OpenAiChat},
+    chat::{self, AnswerCache, ChatModel, Link, Notes, OpenAiChat, OpenAiChatConfig},
     speech::{Cached, Fallback, InferencePool, OpenAiTranscriber, PoolConfig, Transcriber, TranscriptCache},
     vad::{EarshotVad, WebRtcMode, WebRtcVad},
     weights::WeightsCache,
@@ -22,13 +22,13 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     Error, bridge,
     command::models::ensure,
-    settings::{Answers, Auth, Candidate, Detector, Document, Provider, Settings, Speech},
+    settings::{Answering, Answers, Auth, Candidate, Detector, Document, Provider, Settings, Speech},
 };
 
 /// An engine built from `settings`; fetches weights that are missing, with a progress bar.
 pub(crate) async fn engine(settings: &Settings) -> Result<Engine, Error> {
     let candidate = candidate(&settings.candidate);
-    let chat = chat(&settings.answers)?;
+    let chat = answers(settings)?;
     let transcriber = speech(settings).await?;
     let authorizer: Arc<dyn Authorizer> = match &settings.auth {
         Auth::Off => Arc::new(NoAuth),
@@ -44,7 +44,7 @@ pub(crate) async fn engine(settings: &Settings) -> Result<Engine, Error> {
         authorizer,
         context: Arc::new(OneCandidate(candidate)),
         recorder: Arc::new(RecentSessions::default()),
-        meter: Arc::new(MonthlyMeter::new(MonthlyLimits::default())),
+        meter: Arc::new(MonthlyMeter::new(settings.answers.monthly)),
         memories: engine::memory::Memories::default(),
         registry: Registry::new(max_sessions),
     })
@@ -140,11 +140,43 @@ fn detector(detector: Detector) -> VadFactory {
     }
 }
 
-fn chat(answers: &Answers) -> Result<Arc<dyn ChatModel>, Error> {
-    Ok(match answers {
-        Answers::Notes => Arc::new(Notes::default()),
-        Answers::OpenAi(config) => Arc::new(OpenAiChat::new((**config).clone())?),
+/// Who answers: a chain even of one, because time-outs and retries are the chain's.
+fn answers(settings: &Settings) -> Result<Arc<dyn ChatModel>, Error> {
+    let Answers { ref chain, first_token_timeout, between_tokens_timeout, retries, rest, .. } =
+        settings.answers;
+    let megabytes = settings.cache.answers_mb as u64;
+    let cache = (megabytes > 0).then(|| AnswerCache::new(megabytes << 20, ANSWERS_AGE));
+    let mut links = Vec::new();
+    for answering in chain {
+        let model = chat_model(answering, cache.as_ref())?;
+        links.push(Link { first_token_timeout, between_tokens_timeout, retries, ..Link::new(model) });
+    }
+    let mut links = links.into_iter();
+    let first = links.next().ok_or("the settings name nobody who answers")?;
+    Ok(Arc::new(chat::Fallback::new(first, links, rest)))
+}
+
+fn chat_model(answering: &Answering, cache: Option<&AnswerCache>) -> Result<Arc<dyn ChatModel>, Error> {
+    Ok(match answering {
+        // As quick as any cache.
+        Answering::Notes => Arc::new(Notes::default()),
+        Answering::OpenAi(config) => {
+            let OpenAiChatConfig { base_url, model, logprobs, .. } = &**config;
+            let name = format!("openai {base_url} {model} {logprobs}");
+            remembered(OpenAiChat::new((**config).clone())?, name, cache)
+        }
     })
+}
+
+fn remembered<M: ChatModel + 'static>(
+    model: M,
+    name: String,
+    cache: Option<&AnswerCache>,
+) -> Arc<dyn ChatModel> {
+    match cache {
+        Some(cache) => Arc::new(chat::Cached::new(model, name, cache.clone())),
+        None => Arc::new(model),
+    }
 }
 
 fn candidate(candidate: &Candidate) -> CandidateContext {
@@ -220,4 +252,6 @@ async fn bind(name: &str, address: SocketAddr) -> Result<TcpListener, Error> {
     })
 }
 
+/// An interview, and some.
+const ANSWERS_AGE: Duration = Duration::from_secs(2 * 3_600);
 const METRICS_UPKEEP: Duration = Duration::from_secs(5);

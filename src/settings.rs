@@ -14,7 +14,7 @@ mod speech;
 
 pub(crate) use self::{
     access::Auth,
-    answers::Answers,
+    answers::{Answering, Answers},
     cache::Cache,
     candidate::{Candidate, Document},
     log::Log,
@@ -148,7 +148,7 @@ mod tests {
         assert_eq!(settings.audio_address.to_string(), "127.0.0.1:8081");
         assert_eq!(settings.api_address.to_string(), "127.0.0.1:8080");
         assert_eq!(settings.cache.dir, Path::new("/home/ada/.cache/interviewai"));
-        assert!(matches!((settings.auth, settings.answers), (Auth::Off, Answers::Notes)));
+        assert!(matches!(settings.auth, Auth::Off) && settings.answers.are_notes());
         assert_eq!(settings.session, SessionConfig::default());
         assert_eq!(settings.limits, SessionLimits::default());
     }
@@ -187,13 +187,53 @@ mod tests {
 
     #[test]
     fn a_provider_is_used_when_one_is_configured() {
-        let settings = load("", &[("OPENAI_BASE_URL", "http://127.0.0.1:1/v1")]).unwrap();
-        assert!(
-            matches!(settings.answers, Answers::OpenAi(config) if config.base_url == "http://127.0.0.1:1/v1")
-        );
-        assert!(matches!(load("", &[("OPENAI_API_KEY", "sk-x")]).unwrap().answers, Answers::OpenAi(_)));
-        let notes = load("[answers]\nprovider = \"notes\"", &[("OPENAI_API_KEY", "sk-x")]).unwrap();
-        assert!(matches!(notes.answers, Answers::Notes));
+        let chain = |toml: &str, environment: &[(&str, &str)]| {
+            let answers = load(toml, environment).unwrap().answers;
+            answers.chain.iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        let (key, here) = (("OPENAI_API_KEY", "sk-x"), ("OPENAI_BASE_URL", "http://127.0.0.1:1/v1"));
+        let openai = "gpt-4o-mini at https://api.openai.com/v1";
+        assert_eq!(chain("", &[]), ["notes"]);
+        assert_eq!(chain("", &[here]), ["gpt-4o-mini at http://127.0.0.1:1/v1"]);
+        assert_eq!(chain("", &[key]), [openai]);
+        assert_eq!(chain("[answers]\nprovider = \"notes\"", &[key]), ["notes"]);
+        let fallback = ("INTERVIEWAI_ANSWERS__FALLBACK", "[\"notes\"]");
+        assert_eq!(chain("", &[fallback]), ["notes"]);
+        assert_eq!(chain("", &[fallback, key]), [openai, "notes"]);
+
+        let wrong = |toml: &str, expected: &str| {
+            let error = load(&format!("[answers]\n{toml}"), &[]).unwrap_err();
+            assert!(error.contains(expected), "{expected:?} is missing in: {error}");
+        };
+        wrong("provider = \"openai\"", "answers.provider names openai: set OPENAI_API_KEY");
+        wrong("fallback = [\"openai\"]", "answers.fallback names openai: set OPENAI_API_KEY");
+        wrong("provider = \"me\"", "answers.provider is \"me\": use \"auto\"");
+        wrong("fallback = [\"auto\"]", "answers.fallback is \"auto\": use \"openai\"");
+        let twice = "provider = \"openai\"\nfallback = [\"openai\"]\nbase_url = \"http://127.0.0.1:1/v1\"";
+        wrong(twice, "answers.fallback: \"openai\" is asked already");
+        let after = "fallback = [\"openai\"]\nprovider = \"notes\"\nbase_url = \"http://127.0.0.1:1/v1\"";
+        wrong(after, "answers.fallback: \"openai\" is never asked");
+        wrong("base_url = \"nowhere\"", "[answers] the base URL");
+        wrong("retries = 11", "answers.retries is 11: use 0 to 10");
+        wrong("rest_s = 0", "answers.rest_s is 0");
+        wrong("on_break = \"cry\"", "answers.on_break");
+        wrong("context_tokens = 100", "answers.context_tokens is 100: use 2048 or more");
+        wrong("monthly_tokens = -1", "answers.monthly_tokens");
+    }
+
+    #[test]
+    fn headers_and_monthly_limits_are_taken() {
+        let toml =
+            "[answers]\nheaders = { x-title = \"s3cret\" }\nmonthly_requests = 7\n[cache]\nanswers_mb = 0";
+        let settings =
+            load(toml, &[("OPENAI_API_KEY", "sk-x"), ("INTERVIEWAI_ANSWERS__MONTHLY_TOKENS", "9")]).unwrap();
+        assert!(!format!("{settings:?}").contains("s3cret"));
+        let [Answering::OpenAi(config)] = &settings.answers.chain[..] else {
+            panic!("{:?}", settings.answers)
+        };
+        assert_eq!(config.headers[0].0, "x-title");
+        let monthly = settings.answers.monthly;
+        assert_eq!((monthly.requests, monthly.tokens, settings.cache.answers_mb), (Some(7), Some(9), 0));
     }
 
     #[test]

@@ -1,14 +1,19 @@
 //! The chat seam: a prompt in, an answer's text out, token by token.
 //!
-//! Three implementations: [`Notes`] needs no language model, [`OpenAiChat`] speaks to any OpenAI-compatible server,
-//! [`ScriptedChat`] is for tests. Not here: which CV lines matter to a prompt, variants, key points; the engine's
+//! [`Notes`] needs no language model, [`OpenAiChat`] speaks to any OpenAI-compatible server, [`ScriptedChat`] is for tests.
+//! [`Fallback`] makes one of several, with time-outs and retries; [`Cached`] remembers answers. Not here: which CV lines matter to a prompt, variants, key points; the engine's
 //! answerer does that.
 
+mod cached;
+mod fallback;
 mod notes;
 mod openai;
 mod scripted;
+mod thinking;
 
 pub use self::{
+    cached::{AnswerCache, Cached},
+    fallback::{Fallback, Link},
     notes::Notes,
     openai::{LOG_DIRECTIVE, OpenAiChat, OpenAiChatConfig},
     scripted::{ScriptedChat, ScriptedDelta},
@@ -16,7 +21,7 @@ pub use self::{
 
 pub use crate::openai::OpenAiConfigError;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use futures_util::{future::BoxFuture, stream::BoxStream};
 
@@ -128,9 +133,18 @@ pub enum ChatError {
     /// The provider refused the credentials. Check the key.
     #[error("the model provider refused the credentials: {0}")]
     Unauthorised(String),
-    /// The provider asks to slow down. Ask again later.
-    #[error("the model provider is rate limiting: {0}")]
-    RateLimited(String),
+    /// The provider asks to slow down. Ask again later, or ask another.
+    #[error("the model provider is rate limiting: {message}")]
+    RateLimited {
+        /// What it says.
+        message: String,
+        /// When it says that it may be asked again, from now.
+        retry_after: Option<Duration>,
+    },
+    /// The provider will not answer this request, for what is in it: too long, filtered, a field that it does not know. It would
+    /// refuse it again, but others may be answered. Ask another.
+    #[error("the model provider refused the request: {0}")]
+    Refused(String),
     /// The provider could not be reached, or broke off. Ask again or ask another.
     #[error("the model provider failed: {0}")]
     Provider(String),

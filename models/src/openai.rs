@@ -5,10 +5,12 @@
 mod censor;
 mod endpoint;
 mod refusal;
+mod warmth;
 
 pub use self::endpoint::OpenAiConfigError;
 pub(crate) use self::{
     censor::Censor,
     endpoint::{Access, Endpoint},
     refusal::{Refusal, root_cause, server_message},
+    warmth::Warmth,
 };

@@ -1,20 +1,22 @@
-//! One suite for every chat model: scripted, notes, and an OpenAI-compatible one over a scripted and a real server.
+//! One suite for every chat model: scripted, notes, chains and caches of them, and an OpenAI-compatible one over a scripted and a
+//! real server. Anthropic's API has a file of its own.
 
 #![allow(clippy::unwrap_used, reason = "a test says so by panicking")]
 
-use std::{
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use common::{
+    conformance::{
+        Case, chunked, conforms, drop_after_first_text, events, reads_what_servers_send, request, response,
+        sse, stream,
+    },
     llm_server::LlmServer,
+    openai::{FINISH, PLAIN, TEXT, USAGE, openai},
     sse_server::{SseServer, Step},
 };
-use futures_util::{FutureExt, StreamExt};
 use models::chat::{
-    AnswerDelta, AnswerEnd, ChatError, ChatMessage, ChatModel, ChatRequest, ChatRole, LOG_DIRECTIVE, Notes,
-    OpenAiChat, OpenAiChatConfig, ScriptedChat, ScriptedDelta, SourceLine,
+    AnswerCache, AnswerEnd, Cached, ChatError, ChatMessage, ChatRequest, ChatRole, Fallback, Link, Notes,
+    OpenAiChat, OpenAiChatConfig, ScriptedChat, ScriptedDelta, TokenUsage,
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -22,8 +24,11 @@ use tokio::{
     time::Instant,
 };
 
+#[allow(dead_code)]
 mod common {
+    pub(crate) mod conformance;
     pub(crate) mod llm_server;
+    pub(crate) mod openai;
     pub(crate) mod sse_server;
 }
 
@@ -36,6 +41,25 @@ async fn scripted_conforms() {
     let model = ScriptedChat::new([ScriptedDelta::Text("Yes".into()), ScriptedDelta::Hang]);
     drop_after_first_text(&model, request()).await;
     assert_eq!(model.cancelled(), 1);
+}
+
+#[tokio::test]
+async fn chains_and_caches_conform() {
+    let says = |model: ScriptedChat| Link::new(Arc::new(model));
+    let yes = ScriptedChat::new([ScriptedDelta::Text("Yes, I have.".into())]);
+    conforms(&Fallback::new(says(yes.clone()), [], REST), request()).await;
+
+    let cached = Cached::new(yes.clone(), "yes", AnswerCache::new(1 << 20, REST));
+    let remembered = ChatRequest { context: Some([1; 32]), ..request() };
+    assert!(!conforms(&cached, remembered.clone()).await.cached);
+    assert!(conforms(&cached, remembered.clone()).await.cached);
+    drop_after_first_text(&cached, remembered).await;
+
+    let hangs = ScriptedChat::new([ScriptedDelta::Text("Yes".into()), ScriptedDelta::Hang]);
+    let cached = Cached::new(hangs.clone(), "hangs", AnswerCache::new(1 << 20, REST));
+    let chain = Fallback::new(Link::new(Arc::new(cached)), [says(yes)], REST);
+    drop_after_first_text(&chain, request()).await;
+    assert_eq!(hangs.cancelled(), 1);
 }
 
 #[tokio::test]
@@ -99,51 +123,20 @@ async fn is_busy(server: &LlmServer) -> bool {
     answer.contains("\"is_processing\":true")
 }
 
-/// What every model does: `RequestSent`, texts, `Done`, and nothing before it is polled or after its end.
-async fn conforms(model: &dyn ChatModel, request: ChatRequest) -> AnswerEnd {
-    assert!(!model.name().is_empty());
-    drop(model.answer(request.clone()));
-    let start = Instant::now();
-    let mut first_text = None;
-    let mut deltas = Vec::new();
-    let mut stream = model.answer(request);
-    while let Some(delta) = stream.next().await {
-        let delta = delta.unwrap_or_else(|error| panic!("{}: {error} after {deltas:?}", model.name()));
-        if matches!(delta, AnswerDelta::Text(_)) {
-            first_text.get_or_insert(start.elapsed());
-        }
-        deltas.push(delta);
-    }
-    println!(
-        "{}: first text after {:.1} ms",
-        model.name(),
-        first_text.unwrap_or_default().as_secs_f64() * 1e3
-    );
-
-    let [AnswerDelta::RequestSent, texts @ .., AnswerDelta::Done(end)] = deltas.as_slice() else {
-        panic!("{}: {deltas:?}", model.name());
-    };
-    assert!(!texts.is_empty(), "{}: no text", model.name());
-    for text in texts {
-        assert!(matches!(text, AnswerDelta::Text(text) if !text.is_empty()), "{}: {text:?}", model.name());
-    }
-    assert!(!end.model.is_empty() && !end.finish_reason.is_empty(), "{}: {end:?}", model.name());
-    end.clone()
-}
-
-async fn drop_after_first_text(model: &dyn ChatModel, request: ChatRequest) {
-    let mut stream = model.answer(request);
-    while !matches!(stream.next().await, Some(Ok(AnswerDelta::Text(_)))) {}
-}
-
-/// A name, what the server sends, the texts that come of it, and the end.
-type Case<'a> = (&'a str, Vec<Step>, &'a [&'a str], Result<AnswerEnd, ChatError>);
-
 #[tokio::test]
 async fn openai_reads_what_servers_send() {
     let end =
         |reason: &str, model: &str, confidence| Ok(AnswerEnd { confidence, ..AnswerEnd::new(reason, model) });
     let failed = |message: &str| Err(ChatError::Provider(message.into()));
+    let refused = |message: &str| Err(ChatError::Refused(message.into()));
+    let limited = |message: &str, seconds: Option<u64>| {
+        let retry_after = seconds.map(Duration::from_secs);
+        Err(ChatError::RateLimited { message: message.into(), retry_after })
+    };
+    let used = |prompt, completion| {
+        let usage = Some(TokenUsage { prompt, completion });
+        Ok(AnswerEnd { usage, ..AnswerEnd::new("stop", "asked-for") })
+    };
     let cases: Vec<Case> = vec![
         ("plain", vec![stream(PLAIN)], &["Hel", "lo"], end("stop", "m-1", None)),
         (
@@ -173,7 +166,7 @@ async fn openai_reads_what_servers_send() {
                 r#"{"choices":[{"delta":{"content":"a"},"logprobs":null,"finish_reason":""}]}"#,
                 r#"{"choices":[{"delta":{"reasoning_content":"hm"}}]}"#,
                 r#"{"choices":[{"finish_reason":"length"}]}"#,
-                r#"{"choices":[],"usage":{"total_tokens":3}}"#,
+                r#"{"choices":[],"usage":{"total_tokens":"3"}}"#,
                 "[DONE]",
             ])],
             &["a"],
@@ -186,6 +179,54 @@ async fn openai_reads_what_servers_send() {
             )],
             &["Hel", "lo"],
             end("stop", "m-1", None),
+        ),
+        (
+            "reasoning_content",
+            vec![stream(&[
+                r#"{"choices":[{"delta":{"content":null,"reasoning_content":"They ask…"}}]}"#,
+                r#"{"choices":[{"delta":{"content":"","reasoning":"so…"}}]}"#,
+                TEXT,
+                FINISH,
+                "[DONE]",
+            ])],
+            &["a"],
+            end("stop", "asked-for", None),
+        ),
+        (
+            "a think block, cut anywhere",
+            vec![stream(&[
+                r#"{"choices":[{"delta":{"content":"\n<thi"}}]}"#,
+                r#"{"choices":[{"delta":{"content":"nk>They ask…</"}}]}"#,
+                r#"{"choices":[{"delta":{"content":"think>\n\n"}}]}"#,
+                r#"{"choices":[{"delta":{"content":"I <"}}]}"#,
+                r#"{"choices":[{"delta":{"content":"3 Rust <t"}}]}"#,
+                FINISH,
+                "[DONE]",
+            ])],
+            &["I ", "<3 Rust ", "<t"],
+            end("stop", "asked-for", None),
+        ),
+        (
+            "a think block and no more",
+            vec![stream(&[
+                r#"{"choices":[{"delta":{"content":"<think>They ask…"}}]}"#,
+                r#"{"choices":[{"delta":{},"finish_reason":"length"}]}"#,
+                "[DONE]",
+            ])],
+            &[],
+            failed("it ended without any text (finish reason: length)"),
+        ),
+        ("usage at the end", vec![stream(&[TEXT, FINISH, USAGE, "[DONE]"])], &["a"], used(7, 3)),
+        (
+            "usage in each event",
+            vec![stream(&[
+                r#"{"choices":[{"delta":{"content":"a"}}],"usage":{"prompt_tokens":7,"completion_tokens":1}}"#,
+                r#"{"choices":[{"delta":{},"finish_reason":"stop"}],"usage":{"prompt_tokens":7,"completion_tokens":3}}"#,
+                r#"{"choices":[],"usage":null}"#,
+                "[DONE]",
+            ])],
+            &["a"],
+            used(7, 3),
         ),
         (
             "log-probabilities",
@@ -267,13 +308,34 @@ async fn openai_reads_what_servers_send() {
             "rate limit in mid-stream",
             vec![stream(&[TEXT, r#"{"error":{"message":"slow down","type":"rate_limit_error"}}"#])],
             &["a"],
-            Err(ChatError::RateLimited("slow down".into())),
+            limited("slow down", None),
         ),
         (
             "429",
             vec![response("429 Too Many Requests", r#"{"error":{"message":"slow down","type":"requests"}}"#)],
             &[],
-            Err(ChatError::RateLimited("429 Too Many Requests: slow down".into())),
+            limited("429 Too Many Requests: slow down", None),
+        ),
+        (
+            "429 with Retry-After",
+            vec![Step::Send(
+                b"HTTP/1.1 429 Too Many Requests\r\nretry-after: 7\r\ncontent-length: 0\r\n\r\n".into(),
+            )],
+            &[],
+            limited("429 Too Many Requests", Some(7)),
+        ),
+        ("413", vec![response("413 Payload Too Large", "")], &[], refused("413 Payload Too Large")),
+        (
+            "422",
+            vec![response("422 Unprocessable Entity", r#"{"detail":[{"msg":"extra field"}]}"#)],
+            &[],
+            refused("422 Unprocessable Entity: extra field"),
+        ),
+        (
+            "filtered before any text",
+            vec![stream(&[r#"{"choices":[{"delta":{},"finish_reason":"content_filter"}]}"#, "[DONE]"])],
+            &[],
+            refused("it ended without any text (finish reason: content_filter)"),
         ),
         (
             "401, quoting the key",
@@ -294,7 +356,7 @@ async fn openai_reads_what_servers_send() {
             "400, quoting the key",
             vec![response("400 Bad Request", r#"{"error":"bad header Bearer sk-secret"}"#)],
             &[],
-            failed("its message is withheld, as it quotes the request"),
+            refused("its message is withheld, as it quotes the request"),
         ),
         (
             "400, quoting the prompt",
@@ -303,7 +365,7 @@ async fn openai_reads_what_servers_send() {
                 r#"{"detail":"input: [{'content': 'Led the migration of the led"}"#,
             )],
             &[],
-            failed("its message is withheld, as it quotes the request"),
+            refused("its message is withheld, as it quotes the request"),
         ),
         (
             "404, other shape",
@@ -320,252 +382,8 @@ async fn openai_reads_what_servers_send() {
             &[],
             failed("307 Temporary Redirect"),
         ),
-        ("slow first token", vec![stream(&[]), Step::Pause], &[], Err(ChatError::Timeout(400))),
-        ("no response", vec![Step::Pause], &[], Err(ChatError::Timeout(400))),
-        ("silence between tokens", vec![stream(&[TEXT]), Step::Pause], &["a"], Err(ChatError::Timeout(300))),
     ];
-    for (name, steps, texts, expected) in cases {
-        let server = SseServer::start(steps).await;
-        // Short only where it is to be met: on a busy machine it would be met everywhere.
-        let model = openai(&server, |config| match expected {
-            Err(ChatError::Timeout(ms)) if texts.is_empty() => {
-                config.first_token_timeout = Duration::from_millis(ms)
-            }
-            Err(ChatError::Timeout(ms)) => config.between_tokens_timeout = Duration::from_millis(ms),
-            _ => {}
-        });
-        let (said, result) = collect(&model).await;
-        assert_eq!(said, texts, "{name}");
-        assert_eq!(result, expected, "{name}");
-        assert_eq!(server.requests().len(), 1, "{name}: nothing is retried");
-    }
+    reads_what_servers_send("openai", cases, |server| openai(server, |_| ())).await;
 }
 
-/// Everything that is logged in the worst of cases, at the finest level.
-#[tokio::test]
-async fn openai_keeps_key_prompt_and_answer_out_of_the_log() {
-    let lines = Arc::new(Mutex::new(Vec::new()));
-    let (writer, filter) = (Arc::clone(&lines), format!("trace,{LOG_DIRECTIVE}"));
-    let subscriber = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(move || LogLines(Arc::clone(&writer)))
-        .finish();
-    let _logging = tracing::subscriber::set_default(subscriber);
-    for steps in [
-        vec![stream(&[TEXT, "the secret answer"])],
-        vec![stream(&[TEXT, r#"{"error":"the secret answer"}"#])],
-        vec![response("500 Oops", "the secret answer")],
-        vec![response("400 Bad Request", r#"{"error":"the secret answer"}"#)],
-    ] {
-        let server = SseServer::start(steps).await;
-        assert!(collect(&openai(&server, |_| ())).await.1.is_err());
-    }
-    let log = String::from_utf8_lossy(&lines.lock().unwrap()).into_owned();
-    assert!(!log.is_empty(), "nothing was logged, so nothing was shown");
-    for secret in ["secret", "migration"] {
-        assert!(!log.contains(secret), "{secret} is in {log}");
-    }
-}
-
-struct LogLines(Arc<Mutex<Vec<u8>>>);
-
-impl std::io::Write for LogLines {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        std::io::Write::write(&mut *self.0.lock().unwrap(), bytes)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-#[tokio::test]
-async fn openai_bounds_what_it_reads() {
-    let message = "too long ".repeat(4_000);
-    let server = SseServer::start(vec![response("500 Oops", &format!(r#"{{"message":"{message}"}}"#))]).await;
-    let (_, result) = collect(&openai(&server, |_| ())).await;
-    // Cut at 8 KiB it is no JSON any more.
-    assert_eq!(result, Err(ChatError::Provider("500 Internal Server Error".into())));
-
-    let message = "too long ".repeat(400);
-    let server = SseServer::start(vec![response("500 Oops", &format!(r#"{{"message":"{message}"}}"#))]).await;
-    let Err(ChatError::Provider(shown)) = collect(&openai(&server, |_| ())).await.1 else {
-        panic!("not refused")
-    };
-    assert_eq!((shown.len(), shown.starts_with("500 Internal Server Error: too long")), (300, true));
-
-    let comments = ":\n".repeat(1 << 19);
-    for endless in [vec![Step::Send(comments.into()); 17], vec![Step::Send(vec![b':'; 1 << 16]); 5]] {
-        let server = SseServer::start([vec![stream(&[TEXT])], endless].concat()).await;
-        let (texts, result) = collect(&openai(&server, |_| ())).await;
-        let too_long = ChatError::Provider("it sends more than an answer can hold".into());
-        assert_eq!((texts, result), (vec!["a".to_owned()], Err(too_long)));
-        server.client_closed().await;
-    }
-}
-
-#[tokio::test]
-async fn openai_sends_what_it_is_asked() {
-    let server = SseServer::start(vec![stream(PLAIN)]).await;
-    let model = openai(&server, |config| {
-        config.organisation = Some("org-7".into());
-        config.headers = vec![("x-title".into(), "interview".to_owned().into())];
-        config.logprobs = true;
-    });
-    collect(&model).await.1.unwrap();
-    let sent = server.requests().remove(0);
-    let (head, body) = sent.split_once("\r\n\r\n").unwrap();
-    let head = head.to_lowercase();
-    for line in [
-        "post /v1/chat/completions http/1.1",
-        "authorization: bearer sk-secret",
-        "openai-organization: org-7",
-        "x-title: interview",
-    ] {
-        assert!(head.lines().any(|sent| sent == line), "{line} is not in {head}");
-    }
-    let expected = r#"{"logprobs":true,"max_tokens":100,"messages":[{"content":"Answer from this CV: Led the migration of the ledger.","role":"system"},{"content":"Have you led a migration?","role":"user"}],"model":"asked-for","stream":true}"#;
-    assert_eq!(body, expected);
-
-    let server = SseServer::start(vec![stream(PLAIN)]).await;
-    collect(&openai(&server, |config| config.api_key = None)).await.1.unwrap();
-    assert!(!server.requests()[0].to_lowercase().contains("authorization"));
-}
-
-#[tokio::test]
-async fn openai_reports_the_request_as_sent_before_any_answer_and_cancels_it_there() {
-    let server = SseServer::start(vec![Step::Pause, stream(PLAIN)]).await;
-    let model = openai(&server, |_| ());
-    let mut stream = model.answer(request());
-    assert_eq!(stream.next().await, Some(Ok(AnswerDelta::RequestSent)));
-    assert!(stream.next().now_or_never().is_none(), "the server has not answered yet");
-    server.go_on();
-    assert_eq!(stream.next().await, Some(Ok(AnswerDelta::Text("Hel".into()))));
-    drop(stream);
-    server.client_closed().await;
-
-    let mut stream = model.answer(request());
-    assert_eq!(stream.next().await, Some(Ok(AnswerDelta::RequestSent)));
-    drop(stream);
-    server.client_closed().await;
-}
-
-#[tokio::test]
-async fn openai_says_when_nobody_listens() {
-    let server = SseServer::start(vec![]).await;
-    let free = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    let model = openai(&server, |config| config.base_url = format!("http://{free}/v1"));
-    let (_, result) = collect(&model).await;
-    let Err(ChatError::Provider(message)) = result else { panic!("{result:?}") };
-    assert!(message.starts_with("the request failed: ") && message.contains("refused"), "{message}");
-}
-
-#[test]
-fn openai_refuses_an_unusable_configuration() {
-    let check = |change: fn(&mut OpenAiChatConfig), expected: &str| {
-        let mut config = OpenAiChatConfig::new("m");
-        change(&mut config);
-        let shown = format!("{config:?}");
-        let error = OpenAiChat::new(config).err().map(|error| error.to_string()).unwrap_or_default();
-        assert_eq!(error, expected, "{shown}");
-        assert!(!shown.contains("s3cret"), "{shown}");
-    };
-    let url = "the base URL of the model provider is not a plain http(s) URL";
-    let header = "the header authorization of the model provider cannot be sent: it has characters a header may not have";
-    check(|_| (), "");
-    check(|config| config.base_url = "http://[::1]:8080/v1/".into(), "");
-    check(|config| config.api_key = Some("s3cret".to_owned().into()), "");
-    check(|config| config.base_url = "localhost:8080".into(), url);
-    check(|config| config.base_url = "ftp://localhost".into(), url);
-    check(|config| config.base_url = "http://user:s3cret@localhost".replace("s3cret", "x"), url);
-    check(|config| config.base_url = "http://localhost/?key=1".into(), url);
-    check(|config| config.model = " ".into(), "the model provider needs a model name");
-    check(|config| config.api_key = Some("s3cret\n".to_owned().into()), header);
-    check(
-        |config| config.headers = vec![("a b".into(), "s3cret".to_owned().into())],
-        "the header a b of the model provider cannot be sent: it has characters a header may not have",
-    );
-}
-
-/// The texts of an answer, and how it ended.
-async fn collect(model: &dyn ChatModel) -> (Vec<String>, Result<AnswerEnd, ChatError>) {
-    let mut texts = Vec::new();
-    let mut stream = model.answer(request());
-    while let Some(delta) = stream.next().await {
-        match delta {
-            Ok(AnswerDelta::RequestSent) => assert!(texts.is_empty()),
-            Ok(AnswerDelta::Text(text)) => texts.push(text),
-            Ok(AnswerDelta::Done(end)) => return (texts, Ok(end)),
-            Ok(AnswerDelta::Warning { code, .. }) => panic!("a single model has nothing to warn of: {code}"),
-            Err(error) => return (texts, Err(error)),
-        }
-    }
-    panic!("no end after {texts:?}");
-}
-
-fn openai(server: &SseServer, change: impl FnOnce(&mut OpenAiChatConfig)) -> OpenAiChat {
-    let mut config = OpenAiChatConfig {
-        base_url: server.base_url(),
-        api_key: Some("sk-secret".to_owned().into()),
-        ..OpenAiChatConfig::new("asked-for")
-    };
-    change(&mut config);
-    OpenAiChat::new(config).unwrap()
-}
-
-fn request() -> ChatRequest {
-    let cv = "Led the migration of the ledger.";
-    let question = "Have you led a migration?";
-    ChatRequest {
-        messages: vec![
-            ChatMessage { role: ChatRole::System, content: format!("Answer from this CV: {cv}") },
-            ChatMessage { role: ChatRole::User, content: question.into() },
-        ],
-        question: question.into(),
-        sources: [SourceLine { number: 1, text: "Ada".into() }, SourceLine { number: 2, text: cv.into() }]
-            .into(),
-        max_tokens: 100,
-        context: None,
-    }
-}
-
-/// A response whose body lasts until the connection closes.
-fn stream(data: &[&str]) -> Step {
-    Step::Send(sse(data))
-}
-
-fn sse(data: &[&str]) -> Vec<u8> {
-    let head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n";
-    [&head[..], &events(data)[..]].concat()
-}
-
-fn events(data: &[&str]) -> Vec<u8> {
-    data.iter().map(|data| format!("data: {data}\n\n")).collect::<String>().into_bytes()
-}
-
-/// A chunked response that lacks its last chunk.
-fn chunked(body: &[u8], size: usize) -> Vec<u8> {
-    let mut bytes =
-        b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n".to_vec();
-    for chunk in body.chunks(size) {
-        bytes.extend(format!("{:x}\r\n", chunk.len()).bytes().chain(chunk.iter().copied()).chain(*b"\r\n"));
-    }
-    bytes
-}
-
-fn response(status: &str, body: &str) -> Step {
-    let head = format!(
-        "HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
-        body.len()
-    );
-    Step::Send((head + body).into())
-}
-
-const TEXT: &str = r#"{"choices":[{"delta":{"content":"a"}}]}"#;
-const FINISH: &str = r#"{"choices":[{"delta":{},"finish_reason":"stop"}]}"#;
-const PLAIN: &[&str] = &[
-    r#"{"model":"m-1","choices":[{"index":0,"delta":{"role":"assistant","content":"Hel"},"finish_reason":null}]}"#,
-    r#"{"model":"m-1","choices":[{"index":0,"delta":{"content":"lo"},"finish_reason":null}]}"#,
-    r#"{"model":"m-1","choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}"#,
-    "[DONE]",
-];
+const REST: Duration = Duration::from_secs(30);

@@ -15,7 +15,7 @@ use crate::{
     compose,
     playback::Playback,
     recording::Recording,
-    settings::{Answers, Auth, Document, Settings},
+    settings::{Auth, Document, Settings},
     terminal::{Screen, clock},
 };
 
@@ -30,13 +30,10 @@ pub(crate) async fn run(mut settings: Settings, arguments: Demo) -> Result<ExitC
         None => Recording::microphone(SAMPLE_INTERVIEW)?,
     };
     recording.add_silence(AFTERMATH_MS);
-    let answers = match &settings.answers {
-        Answers::Notes => {
-            "notes: lines of the CV, no language model (OPENAI_API_KEY or OPENAI_BASE_URL adds one)"
-                .to_owned()
-        }
-        Answers::OpenAi(config) => format!("{} at {}", config.model, config.base_url),
-    };
+    let mut answers = settings.answers.names();
+    if settings.answers.are_notes() {
+        answers += ": lines of the CV, no language model (OPENAI_API_KEY or OPENAI_BASE_URL adds one)";
+    }
     let cv =
         settings.candidate.cv.as_ref().map_or("the sample CV".to_owned(), |cv| cv.path.display().to_string());
     let mut engine = compose::engine(&settings).await?;

@@ -13,7 +13,7 @@ use tokio::{
 
 use crate::{
     Error, compose,
-    settings::{Answers, Auth, Provider, Settings},
+    settings::{Answering, Answers, Auth, Provider, Settings},
 };
 
 /// What one check found.
@@ -213,20 +213,25 @@ fn auth(settings: &Settings) -> Finding {
 }
 
 async fn answers(answers: &Answers) -> Finding {
-    let config = match answers {
-        Answers::Notes => {
-            return Weak(
-                "notes: lines of the CV, no language model; set OPENAI_API_KEY, or OPENAI_BASE_URL for a local server"
-                    .to_owned(),
-            );
-        }
-        Answers::OpenAi(config) => config,
-    };
-    match reach("answers.base_url", &config.base_url).await {
-        Ok(()) => {
-            Good(format!("{} by {} (reachable; the key is not checked)", config.model, config.base_url))
-        }
-        Err(why) => Bad(why),
+    if answers.are_notes() {
+        return Weak(
+            "notes: lines of the CV, no language model; set OPENAI_API_KEY, or OPENAI_BASE_URL for a local server"
+                .to_owned(),
+        );
+    }
+    let mut problems = Vec::new();
+    for answering in &answers.chain {
+        let reached = match answering {
+            Answering::Notes => Ok(()),
+            Answering::OpenAi(config) => reach("answers.base_url", &config.base_url).await,
+        };
+        problems.extend(reached.err());
+    }
+    let (text, failed) = (answers.names(), problems.len());
+    match problems.join(". ") {
+        why if failed == answers.chain.len() => Bad(format!("{text}. {why}")),
+        why if failed > 0 => Weak(format!("{text}. {why}")),
+        _ => Good(format!("{text} (reachable; keys are not checked)")),
     }
 }
 

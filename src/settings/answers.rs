@@ -1,55 +1,171 @@
-//! `[answers]`: who answers. Not here: how a session asks for answers (`session`).
+//! `[answers]`: who answers, who when that fails, and how much. Not here: what a session asks for (`session`).
 
+use std::{collections::BTreeMap, fmt, time::Duration};
+
+use engine::ports::memory::MonthlyLimits;
 use models::chat::{OpenAiChat, OpenAiChatConfig};
 use secrecy::SecretString;
 
 use super::Reader;
 
-/// Who answers.
+/// Who answers, and how.
 #[derive(Debug)]
-pub(crate) enum Answers {
+pub(crate) struct Answers {
+    /// Who is asked, in this order; never empty, nobody twice, and notes come last.
+    pub(crate) chain: Vec<Answering>,
+    /// To the first text of each of them.
+    pub(crate) first_token_timeout: Duration,
+    /// From text to text.
+    pub(crate) between_tokens_timeout: Duration,
+    /// How often each is asked again before its first text.
+    pub(crate) retries: u32,
+    /// How long one that failed is left alone.
+    pub(crate) rest: Duration,
+    /// What becomes of an answer that breaks off.
+    #[expect(dead_code, reason = "sessions do not read it yet")]
+    pub(crate) on_break: OnBreak,
+    /// Requests on the guess that a question has ended, of a session; 0 for none.
+    #[expect(dead_code, reason = "sessions do not read it yet")]
+    pub(crate) max_speculative_requests_per_minute: usize,
+    /// What each user may use in a month.
+    pub(crate) monthly: MonthlyLimits,
+    /// What the model can read and write in one request.
+    pub(crate) context_tokens: usize,
+}
+
+/// One who answers.
+#[derive(Debug)]
+pub(crate) enum Answering {
     /// No language model: lines of the CV.
     Notes,
     /// An OpenAI-compatible provider.
     OpenAi(Box<OpenAiChatConfig>),
 }
 
+/// What becomes of an answer that breaks off after its first text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum OnBreak {
+    /// The text so far stands.
+    Keep,
+    /// The next provider is asked the same.
+    AskNext,
+}
+
+impl fmt::Display for Answering {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Notes => f.write_str("notes"),
+            Self::OpenAi(config) => write!(f, "{} at {}", config.model, config.base_url),
+        }
+    }
+}
+
+impl Answers {
+    /// Whether no language model is asked at all.
+    pub(crate) fn are_notes(&self) -> bool {
+        matches!(self.chain[..], [Answering::Notes])
+    }
+
+    /// Who answers, in words.
+    pub(crate) fn names(&self) -> String {
+        self.chain.iter().map(ToString::to_string).collect::<Vec<_>>().join("; when that fails, ")
+    }
+}
+
 impl Reader {
     pub(super) fn answers(&mut self) -> Option<Answers> {
+        let openai = self.openai_answers();
+        let provider = self.get("answers.provider", "auto".to_owned());
+        let fallback = self.get("answers.fallback", Vec::<String>::new());
+        let first = match provider.as_str() {
+            "auto" if openai.is_some() => "openai",
+            "auto" => "notes",
+            named => named,
+        };
+        let mut chain = Vec::new();
+        let mut names: Vec<&str> = Vec::new();
+        let named = fallback.iter().map(|name| ("answers.fallback", name.as_str()));
+        for (key, name) in [("answers.provider", first)].into_iter().chain(named) {
+            if names.contains(&name) {
+                // "auto" may have found it first.
+                if provider != "auto" || name != first {
+                    self.problem(format!("answers.fallback: {name:?} is asked already"));
+                }
+                continue;
+            }
+            if names.contains(&"notes") {
+                self.problem(format!("answers.fallback: {name:?} is never asked, as notes never fail"));
+            }
+            names.push(name);
+            chain.extend(self.answering(key, name, &openai));
+        }
+        let answers = Answers {
+            chain,
+            first_token_timeout: self.seconds("answers.first_token_timeout_s", Duration::from_secs(8)),
+            between_tokens_timeout: self.seconds("answers.between_tokens_timeout_s", Duration::from_secs(10)),
+            retries: self.number("answers.retries", 1, 10) as u32,
+            rest: self.seconds("answers.rest_s", Duration::from_secs(30)),
+            on_break: self.get("answers.on_break", OnBreak::Keep),
+            max_speculative_requests_per_minute: self.number(
+                "answers.max_speculative_requests_per_minute",
+                20,
+                600,
+            ),
+            monthly: MonthlyLimits {
+                requests: self.optional("answers.monthly_requests"),
+                tokens: self.optional("answers.monthly_tokens"),
+            },
+            context_tokens: self.number("answers.context_tokens", 8_192, 10_000_000),
+        };
+        if answers.context_tokens < LEAST_CONTEXT_TOKENS {
+            self.problem(format!(
+                "answers.context_tokens is {}: use {LEAST_CONTEXT_TOKENS} or more, as a CV must find room",
+                answers.context_tokens
+            ));
+        }
+        (!answers.chain.is_empty()).then_some(answers)
+    }
+
+    /// The provider of that name, if it can be asked.
+    fn answering(&mut self, key: &str, name: &str, openai: &Option<OpenAiChatConfig>) -> Option<Answering> {
+        let checked = match (name, openai) {
+            ("notes", _) => return Some(Answering::Notes),
+            ("openai", Some(config)) => OpenAiChat::new(config.clone())
+                .map(|_| Answering::OpenAi(Box::new(config.clone())))
+                .map_err(|error| format!("[answers] {error}")),
+            ("openai", None) => Err(format!(
+                "{key} names openai: set OPENAI_API_KEY, or OPENAI_BASE_URL for a server without keys"
+            )),
+            (other, _) => Err(format!("{key} is {other:?}: use {}", NAMES[usize::from(key == FALLBACK)])),
+        };
+        checked.map_err(|problem| self.problem(problem)).ok()
+    }
+
+    /// The OpenAI-compatible server, if one is named.
+    fn openai_answers(&mut self) -> Option<OpenAiChatConfig> {
         let default = OpenAiChatConfig::new("gpt-4o-mini");
         let api_key = self.optional::<SecretString>("answers.api_key");
         let base_url = self.optional::<String>("answers.base_url");
         let configured = api_key.is_some() || base_url.is_some();
+        let headers = self.get("answers.headers", BTreeMap::<String, SecretString>::new());
         let config = OpenAiChatConfig {
             api_key,
             base_url: base_url.unwrap_or(default.base_url),
             organisation: self.optional("answers.organisation"),
             model: self.get("answers.model", default.model),
+            headers: headers.into_iter().collect(),
             logprobs: self.get("answers.logprobs", default.logprobs),
-            first_token_timeout: self.seconds("answers.first_token_timeout_s", default.first_token_timeout),
-            between_tokens_timeout: self
-                .seconds("answers.between_tokens_timeout_s", default.between_tokens_timeout),
+            usage: self.get("answers.usage", default.usage),
             ..OpenAiChatConfig::new("")
         };
-        let provider = self.get("answers.provider", "auto".to_owned());
-        match provider.as_str() {
-            "notes" => Some(Answers::Notes),
-            "auto" if !configured => Some(Answers::Notes),
-            "auto" | "openai" if configured => match OpenAiChat::new(config.clone()) {
-                Ok(_) => Some(Answers::OpenAi(Box::new(config))),
-                Err(error) => {
-                    self.problem(format!("[answers] {error}"));
-                    None
-                }
-            },
-            "openai" => {
-                self.problem("answers.provider is openai: set OPENAI_API_KEY, or OPENAI_BASE_URL for a server without keys");
-                None
-            }
-            other => {
-                self.problem(format!("answers.provider is {other:?}: use \"auto\", \"openai\" or \"notes\""));
-                None
-            }
-        }
+        configured.then_some(config)
     }
 }
+
+const FALLBACK: &str = "answers.fallback";
+/// Of a provider, and of an entry of the fallback.
+const NAMES: [&str; 2] = [r#""auto", "openai" or "notes""#, r#""openai" or "notes""#];
+
+/// Instructions, a page of CV, the question and a short answer.
+const LEAST_CONTEXT_TOKENS: usize = 2_048;

@@ -11,12 +11,15 @@ pub(crate) struct Cache {
     pub(crate) dir: PathBuf,
     /// Texts kept in memory; 0 keeps none.
     pub(crate) transcripts_mb: usize,
+    /// Answers kept in memory; 0 keeps none.
+    pub(crate) answers_mb: usize,
 }
 
 impl Reader {
     pub(super) fn cache(&mut self) -> Option<Cache> {
         let transcripts_mb = self.number("cache.transcripts_mb", 16, 65_536);
-        Some(Cache { dir: self.cache_dir()?, transcripts_mb })
+        let answers_mb = self.number("cache.answers_mb", 16, 65_536);
+        Some(Cache { dir: self.cache_dir()?, transcripts_mb, answers_mb })
     }
 
     fn cache_dir(&mut self) -> Option<PathBuf> {

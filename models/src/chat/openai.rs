@@ -1,8 +1,8 @@
 //! Any language model behind the OpenAI chat-completions API, streaming, by `async-openai`.
 //!
-//! What the library leaves open is settled here: time-outs, what an error may say, how an answer ends. HTTP itself is
-//! watched in `exchange`. Not here: a retry (an interview cannot sit out a back-off; the caller learns the reason at
-//! once and may ask another model), prompts, and the reading of the environment.
+//! What the library leaves open is settled here: what an error may say, how an answer ends. HTTP itself is watched in
+//! `exchange`. Not here: time-outs (but that of connecting) and retries, which `Fallback` has for all models alike; prompts,
+//! and the reading of the environment.
 //!
 //! Two habits of the library to know of: it logs the text of an event that is not JSON (see [`LOG_DIRECTIVE`]), and it
 //! queues decoded events without a bound of its own; the bound is that of one answer's bytes, in `exchange`.
@@ -15,15 +15,21 @@ pub use self::config::OpenAiChatConfig;
 
 use std::{pin::pin, sync::Arc, time::Duration};
 
-use async_openai::{Client, config::OPENAI_API_BASE};
+use async_openai::{
+    Client,
+    config::{Config as _, OPENAI_API_BASE},
+};
 use async_stream::try_stream;
-use futures_util::{StreamExt, stream::BoxStream};
+use futures_util::{StreamExt, future::BoxFuture, stream::BoxStream};
 use serde_json::{Value, json};
 use tokio::time::{Instant, timeout_at};
 
 use self::{exchange::Exchange, fault::Faults};
-use super::{AnswerDelta, AnswerEnd, ChatError, ChatModel, ChatRequest, ChatRole, OpenAiConfigError};
-use crate::openai::Endpoint;
+use super::{
+    AnswerDelta, AnswerEnd, ChatError, ChatModel, ChatRequest, ChatRole, OpenAiConfigError, TokenUsage,
+    thinking::ThinkFilter,
+};
+use crate::openai::{Endpoint, Warmth};
 
 /// What a program that logs must add to its filter: `async-openai` writes events that it cannot read, and so answers,
 /// to its log target.
@@ -35,6 +41,7 @@ pub struct OpenAiChat {
     config: Arc<OpenAiChatConfig>,
     endpoint: Endpoint,
     http: reqwest::Client,
+    warmth: Arc<Warmth>,
 }
 
 impl OpenAiChat {
@@ -48,7 +55,7 @@ impl OpenAiChat {
         }
         let endpoint = Endpoint::new(&config.access())?;
         let http = endpoint.http_client(config.connect_timeout)?;
-        Ok(Self { config: Arc::new(config), endpoint, http })
+        Ok(Self { config: Arc::new(config), endpoint, http, warmth: Arc::default() })
     }
 }
 
@@ -62,13 +69,12 @@ impl ChatModel for OpenAiChat {
     ///
     /// Dropping the stream closes the connection, which is how providers learn that nobody listens any more.
     fn answer(&self, request: ChatRequest) -> BoxStream<'static, Result<AnswerDelta, ChatError>> {
-        let Self { config, endpoint, http } = self.clone();
+        let Self { config, endpoint, http, warmth } = self.clone();
         Box::pin(try_stream! {
             let exchange = Arc::new(Exchange::default());
             let client = Client::build(http.clone(), endpoint)
                 .with_http_service(exchange::service(http, config.connect_timeout, Arc::clone(&exchange)));
             let faults = Faults { config: &config, exchange: &exchange, prompt: &request.messages };
-            let first_token_by = Instant::now() + config.first_token_timeout;
 
             let chat = client.chat();
             let mut opening = pin!(chat.create_stream_byot::<_, Value>(body(&config, &request)));
@@ -76,17 +82,14 @@ impl ChatModel for OpenAiChat {
             let mut events = loop {
                 let opened = tokio::select! {
                     () = exchange.request_sent.notified(), if !request_sent => None,
-                    opened = timeout_at(first_token_by, &mut opening) => Some(opened),
+                    opened = &mut opening => Some(opened),
                 };
                 match opened {
                     None => {
                         request_sent = true;
                         yield AnswerDelta::RequestSent;
                     }
-                    Some(opened) => {
-                        let opened = opened.map_err(|_| exchange::timed_out(config.first_token_timeout))?;
-                        break opened.map_err(|error| faults.explain(error))?;
-                    }
+                    Some(opened) => break opened.map_err(|error| faults.explain(error))?,
                 }
             };
             if !request_sent {
@@ -96,32 +99,44 @@ impl ChatModel for OpenAiChat {
             let mut answer = Answer::default();
             let mut end_by = None;
             loop {
-                let now = Instant::now();
-                let (deadline, length) = match (&answer.finish_reason, answer.has_text) {
-                    // The answer is whole. The stream's end is awaited only so that the connection can be used again.
-                    (Some(_), _) => (*end_by.get_or_insert(now + LAST_EVENT), LAST_EVENT),
-                    (None, true) => (now + config.between_tokens_timeout, config.between_tokens_timeout),
-                    (None, false) => (first_token_by, config.first_token_timeout),
-                };
-                match timeout_at(deadline, events.next()).await {
-                    Ok(Some(Ok(event))) => {
-                        if let Some(error) = event.get("error").filter(|error| !error.is_null()) {
-                            Err(faults.in_stream(error))?;
-                        }
-                        if let Some(text) = answer.take(&event) {
-                            yield AnswerDelta::Text(text);
+                let event = match answer.finish_reason {
+                    None => events.next().await,
+                    // The answer is whole. The stream's end is awaited for what it cost, and so that the connection can be used again.
+                    Some(_) => {
+                        let by = *end_by.get_or_insert_with(|| Instant::now() + LAST_EVENT);
+                        match timeout_at(by, events.next()).await {
+                            Ok(Some(Ok(event))) => Some(Ok(event)),
+                            _ => None,
                         }
                     }
-                    Ok(None) => break,
-                    _ if answer.finish_reason.is_some() => break,
-                    Ok(Some(Err(error))) => Err(faults.explain(error))?,
-                    Err(_) => Err(exchange::timed_out(length))?,
+                };
+                let Some(event) = event else { break };
+                let event = event.map_err(|error| faults.explain(error))?;
+                if let Some(error) = event.get("error").filter(|error| !error.is_null()) {
+                    Err(faults.in_stream(error))?;
+                }
+                let text = answer.take(&event);
+                if !text.is_empty() {
+                    yield AnswerDelta::Text(text);
                 }
             }
             if answer.finish_reason.is_none() && exchange.ended_without_done() {
                 Err(ChatError::Provider("it broke off in the middle of the answer".into()))?;
             }
+            warmth.used();
+            let text = answer.last_text();
+            if !text.is_empty() {
+                yield AnswerDelta::Text(text);
+            }
             yield AnswerDelta::Done(answer.end(&config.model)?);
+        })
+    }
+
+    /// Asks for the list of models, unless an answer ended in the last 30 s. Takes 3 s at most.
+    fn warm(&self) -> BoxFuture<'static, ()> {
+        let Self { endpoint, http, warmth, .. } = self.clone();
+        Box::pin(async move {
+            warmth.warm(http.get(endpoint.url("/models")).headers(endpoint.headers())).await;
         })
     }
 }
@@ -129,18 +144,20 @@ impl ChatModel for OpenAiChat {
 /// What was gathered of an answer so far.
 #[derive(Default)]
 struct Answer {
+    thoughts: ThinkFilter,
     has_text: bool,
     model: Option<String>,
     finish_reason: Option<String>,
+    usage: Option<TokenUsage>,
     logprob_sum: f64,
     logprobs: u32,
 }
 
 impl Answer {
-    /// Takes one event in; the text in it, unless there is none.
+    /// Takes one event in; the text in it, often empty.
     ///
     /// Read by field rather than as the library's type: compatible servers leave out, or null, what that demands.
-    fn take(&mut self, event: &Value) -> Option<String> {
+    fn take(&mut self, event: &Value) -> String {
         if let Some(model) = event["model"].as_str().filter(|model| !model.is_empty()) {
             self.model.get_or_insert_with(|| model.to_owned());
         }
@@ -154,24 +171,40 @@ impl Answer {
                 self.logprobs += 1;
             }
         }
+        // Servers that count as they go send ever larger counts; the last stands.
+        if let (Some(prompt), Some(completion)) =
+            (event["usage"]["prompt_tokens"].as_u64(), event["usage"]["completion_tokens"].as_u64())
+        {
+            self.usage = Some(TokenUsage { prompt, completion });
+        }
         // A refusal comes in a field of its own; unread, it would look like an answer without text.
         let delta = &choice["delta"];
         let text = delta["content"].as_str().filter(|text| !text.is_empty()).or(delta["refusal"].as_str());
-        let text = text.filter(|text| !text.is_empty()).map(str::to_owned);
-        self.has_text |= text.is_some();
+        let text = self.thoughts.push(text.unwrap_or_default());
+        self.has_text |= !text.is_empty();
+        text
+    }
+
+    /// What was held back, as it might have become a thought.
+    fn last_text(&mut self) -> String {
+        let text = self.thoughts.finish();
+        self.has_text |= !text.is_empty();
         text
     }
 
     fn end(self, asked_for: &str) -> Result<AnswerEnd, ChatError> {
         let finish_reason = self.finish_reason.unwrap_or_else(|| "unknown".into());
         if !self.has_text {
-            return Err(ChatError::Provider(format!(
-                "it ended without any text (finish reason: {finish_reason})"
-            )));
+            let message = format!("it ended without any text (finish reason: {finish_reason})");
+            return Err(match finish_reason.as_str() {
+                "content_filter" => ChatError::Refused(message),
+                _ => ChatError::Provider(message),
+            });
         }
         Ok(AnswerEnd {
             confidence: (self.logprobs > 0)
                 .then(|| (self.logprob_sum / f64::from(self.logprobs)).exp().clamp(0.0, 1.0) as f32),
+            usage: self.usage,
             ..AnswerEnd::new(finish_reason, self.model.as_deref().unwrap_or(asked_for))
         })
     }
@@ -192,14 +225,15 @@ fn body(config: &OpenAiChatConfig, request: &ChatRequest) -> Value {
         })
         .collect();
     // OpenAI's newer models refuse the old name of this field, many compatible servers know no other.
-    let limit = match config.base_url.starts_with(OPENAI_API_BASE) {
-        true => "max_completion_tokens",
-        false => "max_tokens",
-    };
+    let is_openai = config.base_url.starts_with(OPENAI_API_BASE);
+    let limit = if is_openai { "max_completion_tokens" } else { "max_tokens" };
     let mut body =
         json!({ "model": config.model, "messages": messages, "stream": true, limit: request.max_tokens });
     if config.logprobs {
         body["logprobs"] = true.into();
+    }
+    if config.usage || is_openai {
+        body["stream_options"] = json!({ "include_usage": true });
     }
     body
 }

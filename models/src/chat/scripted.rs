@@ -11,7 +11,7 @@ use std::{
 };
 
 use async_stream::stream;
-use futures_util::{future, stream::BoxStream};
+use futures_util::{future, future::BoxFuture, stream::BoxStream};
 
 use super::{AnswerDelta, AnswerEnd, ChatError, ChatModel, ChatRequest};
 
@@ -26,7 +26,7 @@ pub enum ScriptedDelta {
     Fail(ChatError),
     /// Never goes on: only dropping the stream ends it.
     Hang,
-    /// Ends with this; later steps are not played. A script that runs out ends with `stop`, model `scripted`, no
+    /// Ends with this; later steps are not played. A script that runs out ends with `stop`, the model's name, no
     /// confidence.
     End(AnswerEnd),
 }
@@ -46,8 +46,10 @@ pub enum ScriptedDelta {
 #[derive(Clone, Debug)]
 pub struct ScriptedChat {
     scripts: Arc<[Arc<[ScriptedDelta]>]>,
+    name: Arc<str>,
     requests: Arc<Mutex<Vec<ChatRequest>>>,
     cancelled: Arc<AtomicUsize>,
+    warmed: Arc<AtomicUsize>,
 }
 
 impl ScriptedChat {
@@ -61,9 +63,21 @@ impl ScriptedChat {
     pub fn sequence(scripts: impl IntoIterator<Item = Vec<ScriptedDelta>>) -> Self {
         Self {
             scripts: scripts.into_iter().map(Arc::from).collect(),
+            name: NAME.into(),
             requests: Arc::default(),
             cancelled: Arc::default(),
+            warmed: Arc::default(),
         }
+    }
+
+    /// The same under another name than `scripted`.
+    pub fn named(self, name: impl Into<Arc<str>>) -> Self {
+        Self { name: name.into(), ..self }
+    }
+
+    /// How often [`ChatModel::warm`] was awaited.
+    pub fn warmed(&self) -> usize {
+        self.warmed.load(Ordering::SeqCst)
     }
 
     /// The requests whose streams were polled at least once, in that order.
@@ -87,7 +101,14 @@ impl ScriptedChat {
 
 impl ChatModel for ScriptedChat {
     fn name(&self) -> &str {
-        NAME
+        &self.name
+    }
+
+    fn warm(&self) -> BoxFuture<'static, ()> {
+        let warmed = Arc::clone(&self.warmed);
+        Box::pin(async move {
+            warmed.fetch_add(1, Ordering::SeqCst);
+        })
     }
 
     fn answer(&self, request: ChatRequest) -> BoxStream<'static, Result<AnswerDelta, ChatError>> {
@@ -95,7 +116,7 @@ impl ChatModel for ScriptedChat {
         Box::pin(stream! {
             let mut running = Running { cancelled: model.cancelled.clone(), ended: false };
             let script = model.start(request);
-            let mut end = AnswerEnd::new("stop", NAME);
+            let mut end = AnswerEnd::new("stop", &*model.name);
             yield Ok(AnswerDelta::RequestSent);
             for step in script.iter().cloned() {
                 match step {

@@ -84,13 +84,20 @@ impl Endpoint {
         Ok(Self { base, headers, is_loopback, no_key: SecretString::default() })
     }
 
-    /// An HTTP client for this server alone, which keeps connections open.
+    /// An HTTP client for this server alone, which keeps connections open: nobody asks anything for minutes of an interview. What
+    /// stands between is kept aware of an idle connection, and one that leads nowhere any more is noticed.
     pub(crate) fn http_client(
         &self,
         connect_timeout: Duration,
     ) -> Result<reqwest::Client, OpenAiConfigError> {
         let mut http = reqwest::Client::builder()
             .connect_timeout(connect_timeout)
+            .pool_idle_timeout(IDLE)
+            .tcp_keepalive(KEEP_ALIVE)
+            .tcp_keepalive_interval(KEEP_ALIVE_AGAIN)
+            .http2_keep_alive_interval(KEEP_ALIVE)
+            .http2_keep_alive_timeout(KEEP_ALIVE_AGAIN)
+            .http2_keep_alive_while_idle(true)
             // A redirect would carry key and prompt to a place nobody configured.
             .redirect(reqwest::redirect::Policy::none());
         if self.is_loopback {
@@ -121,3 +128,9 @@ impl Config for Endpoint {
         &self.no_key
     }
 }
+
+/// The server ends an idle connection sooner, as a rule.
+const IDLE: Duration = Duration::from_secs(600);
+const KEEP_ALIVE: Duration = Duration::from_secs(30);
+/// For the answer to one, and from there to the next.
+const KEEP_ALIVE_AGAIN: Duration = Duration::from_secs(10);

@@ -20,6 +20,8 @@ pub(crate) enum Step {
     Send(Vec<u8>),
     /// Waits for [`SseServer::go_on`].
     Pause,
+    /// Reads another request from the same connection.
+    NextRequest,
     /// Closes the connection. Without it the server waits for the client to do so.
     Close,
 }
@@ -33,7 +35,7 @@ pub(crate) struct SseServer {
 }
 
 impl SseServer {
-    /// Plays `steps` to every connection, one request each.
+    /// Plays `steps` to every connection, beginning at its first request.
     pub(crate) async fn start(steps: Vec<Step>) -> Self {
         Self::start_in_order(vec![steps]).await
     }
@@ -68,6 +70,10 @@ impl SseServer {
                                 () = go_on.notified() => {}
                                 _ = socket.read_u8() => break,
                             },
+                            Step::NextRequest => {
+                                let request = read_request(&mut socket).await;
+                                requests.lock().unwrap().push(request);
+                            }
                             Step::Close => return,
                         }
                     }

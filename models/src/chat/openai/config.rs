@@ -1,6 +1,6 @@
-//! Where the model is, and how long to wait for it.
+//! Where the model is.
 //!
-//! Not here: where the values come from, and their checks.
+//! Not here: where the values come from, and their checks; how long to wait for an answer (`Fallback`).
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use secrecy::SecretString;
 
 use crate::openai::{Access, Censor};
 
-/// Where the model is, and how long to wait for it. `Debug` shows no secret.
+/// Where the model is. `Debug` shows no secret.
 #[derive(Clone, Debug)]
 pub struct OpenAiChatConfig {
     /// Base URL with the version, `http` or `https`; `/chat/completions` is appended. Default: OpenAI's own.
@@ -24,12 +24,11 @@ pub struct OpenAiChatConfig {
     pub headers: Vec<(String, SecretString)>,
     /// Ask for log-probabilities, from which the confidence comes. Some servers refuse the request then. Default: off.
     pub logprobs: bool,
+    /// Ask for the number of tokens used. OpenAI itself is always asked; most other servers know the question (`stream_options`),
+    /// some refuse the request for it, some tell unasked. Default: off.
+    pub usage: bool,
     /// To reach the server: DNS, TCP and TLS, when no connection is open. Default: 3 s.
     pub connect_timeout: Duration,
-    /// From the first poll of the stream to the first text, connecting included. Default: 10 s.
-    pub first_token_timeout: Duration,
-    /// From one event to the next once there was text. Default: 10 s.
-    pub between_tokens_timeout: Duration,
 }
 
 impl OpenAiChatConfig {
@@ -42,9 +41,8 @@ impl OpenAiChatConfig {
             model: model.into(),
             headers: Vec::new(),
             logprobs: false,
+            usage: false,
             connect_timeout: Duration::from_secs(3),
-            first_token_timeout: Duration::from_secs(10),
-            between_tokens_timeout: Duration::from_secs(10),
         }
     }
 

@@ -5,20 +5,21 @@
 
 use std::{
     io,
+    pin::Pin,
     sync::{
         Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
-    task::Poll,
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
 use async_openai::{error::OpenAIError, middleware::HttpRequestFactory};
 use bytes::Bytes;
-use futures_util::{StreamExt, stream};
+use futures_util::{Stream, StreamExt, future, stream, stream::BoxStream};
 use http::{StatusCode, header::CONTENT_LENGTH};
 use reqwest::{Body, Request, Response};
-use tokio::sync::Notify;
+use tokio::{runtime, sync::Notify, time::timeout};
 
 use super::super::ChatError;
 use crate::openai::{Refusal, root_cause};
@@ -56,7 +57,7 @@ pub(super) fn service(
             announce(&mut request, Arc::clone(&exchange));
             let response = http.execute(request).await.map_err(|error| match error.is_timeout() {
                 // The client knows no other time-out than that of connecting.
-                true => boxed(timed_out(connect_timeout)),
+                true => boxed(ChatError::Timeout(connect_timeout.as_millis().try_into().unwrap_or(u64::MAX))),
                 false => boxed(ChatError::Provider(format!("the request failed: {}", root_cause(&error)))),
             })?;
             if !response.status().is_success() {
@@ -65,11 +66,6 @@ pub(super) fn service(
             Ok(observed(response, exchange))
         }
     })
-}
-
-/// Nothing came for `length`.
-pub(super) fn timed_out(length: Duration) -> ChatError {
-    ChatError::Timeout(length.as_millis().try_into().unwrap_or(u64::MAX))
 }
 
 /// Makes the client tell when it takes the body, which it does after connecting and after the headers are written.
@@ -88,7 +84,8 @@ fn observed(response: Response, exchange: Arc<Exchange>) -> Response {
     let at_end = Arc::clone(&exchange);
     let mut answer = 0;
     let mut line = 0;
-    let chunks = response.bytes_stream().map(move |chunk| {
+    let body = Remains { body: Some(response.bytes_stream().boxed()), last: Vec::new() };
+    let chunks = body.map(move |chunk| {
         let fault = match chunk {
             Ok(chunk) => {
                 answer += chunk.len();
@@ -114,11 +111,55 @@ fn observed(response: Response, exchange: Arc<Exchange>) -> Response {
     http::Response::new(Body::wrap_stream(chunks.chain(end))).into()
 }
 
+/// A response's body. The library drops it at `[DONE]`; then what is left is read, no more than its end as a rule, because only
+/// then can the connection be used again. Dropped before `[DONE]`, the connection closes.
+struct Remains {
+    body: Option<BoxStream<'static, reqwest::Result<Bytes>>>,
+    /// The last bytes, without white space at their end.
+    last: Vec<u8>,
+}
+
+impl Stream for Remains {
+    type Item = reqwest::Result<Bytes>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let Some(body) = &mut self.body else { return Poll::Ready(None) };
+        let chunk = ready!(body.poll_next_unpin(context));
+        match &chunk {
+            Some(Ok(bytes)) => {
+                self.last.extend_from_slice(&bytes[bytes.len().saturating_sub(2 * DONE.len())..]);
+                let text = self.last.trim_ascii_end().len();
+                self.last.truncate(text);
+                let surplus = text.saturating_sub(DONE.len());
+                self.last.drain(..surplus);
+            }
+            _ => self.body = None,
+        }
+        Poll::Ready(chunk)
+    }
+}
+
+impl Drop for Remains {
+    fn drop(&mut self) {
+        if let (Some(body), true, Ok(runtime)) =
+            (self.body.take(), self.last == DONE, runtime::Handle::try_current())
+        {
+            let rest = body.take(MOST_REMAINS).for_each(|_| future::ready(()));
+            runtime.spawn(timeout(super::LAST_EVENT, rest));
+        }
+    }
+}
+
 /// What a refusal means to the caller.
 fn refused(refusal: &Refusal) -> ChatError {
     match refusal.status {
         _ if refusal.is_unauthorised() => ChatError::Unauthorised(refusal.text()),
-        StatusCode::TOO_MANY_REQUESTS => ChatError::RateLimited(refusal.text()),
+        StatusCode::TOO_MANY_REQUESTS => {
+            ChatError::RateLimited { message: refusal.text(), retry_after: refusal.retry_after }
+        }
+        StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE | StatusCode::UNPROCESSABLE_ENTITY => {
+            ChatError::Refused(refusal.text())
+        }
         _ => ChatError::Provider(refusal.text()),
     }
 }
@@ -126,6 +167,11 @@ fn refused(refusal: &Refusal) -> ChatError {
 fn boxed(error: ChatError) -> OpenAIError {
     OpenAIError::Boxed(Box::new(error))
 }
+
+const DONE: &[u8] = b"[DONE]";
+
+/// Most chunks that are read after `[DONE]`.
+const MOST_REMAINS: usize = 8;
 
 /// Most bytes of one answer's event stream; an event of one token takes 200 to 2,000.
 const ANSWER_BYTES: usize = 16 << 20;

@@ -46,7 +46,7 @@ impl Faults<'_> {
         let message = server_message(&json!({ "error": error })).unwrap_or_else(|| "no reason given".into());
         let limited = error["code"] == 429 || error["type"] == "rate_limit_error";
         self.censored(match limited {
-            true => ChatError::RateLimited(message),
+            true => ChatError::RateLimited { message, retry_after: None },
             false => ChatError::Provider(message),
         })
     }
@@ -54,7 +54,10 @@ impl Faults<'_> {
     fn censored(&self, error: ChatError) -> ChatError {
         match error {
             ChatError::Unauthorised(message) => ChatError::Unauthorised(self.censor(message)),
-            ChatError::RateLimited(message) => ChatError::RateLimited(self.censor(message)),
+            ChatError::RateLimited { message, retry_after } => {
+                ChatError::RateLimited { message: self.censor(message), retry_after }
+            }
+            ChatError::Refused(message) => ChatError::Refused(self.censor(message)),
             ChatError::Provider(message) => ChatError::Provider(self.censor(message)),
             ChatError::Timeout(ms) => ChatError::Timeout(ms),
         }
