@@ -1,17 +1,21 @@
 //! The chat seam: a prompt in, an answer's text out, token by token.
 //!
-//! [`Notes`] needs no language model, [`OpenAiChat`] speaks to any OpenAI-compatible server, [`ScriptedChat`] is for tests.
+//! [`Notes`] needs no language model, [`OpenAiChat`] speaks to any OpenAI-compatible server, [`AnthropicChat`] to Anthropic's
+//! Messages API, [`ScriptedChat`] is for tests.
 //! [`Fallback`] makes one of several, with time-outs and retries; [`Cached`] remembers answers. Not here: which CV lines matter to a prompt, variants, key points; the engine's
 //! answerer does that.
 
+mod anthropic;
 mod cached;
 mod fallback;
 mod notes;
 mod openai;
 mod scripted;
 mod thinking;
+mod wire;
 
 pub use self::{
+    anthropic::{AnthropicChat, AnthropicChatConfig},
     cached::{AnswerCache, Cached},
     fallback::{Fallback, Link},
     notes::Notes,
@@ -151,6 +155,21 @@ pub enum ChatError {
     /// Nothing came in time. Ask again or ask another.
     #[error("the model provider sent nothing for {0} ms")]
     Timeout(u64),
+}
+
+impl ChatError {
+    /// The same error with another message.
+    fn map_message(self, change: impl FnOnce(String) -> String) -> Self {
+        match self {
+            Self::Unauthorised(message) => Self::Unauthorised(change(message)),
+            Self::RateLimited { message, retry_after } => {
+                Self::RateLimited { message: change(message), retry_after }
+            }
+            Self::Refused(message) => Self::Refused(change(message)),
+            Self::Provider(message) => Self::Provider(change(message)),
+            Self::Timeout(ms) => Self::Timeout(ms),
+        }
+    }
 }
 
 /// Answers, token by token.

@@ -17,18 +17,20 @@ use std::{
 use async_openai::{error::OpenAIError, middleware::HttpRequestFactory};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, future, stream, stream::BoxStream};
-use http::{StatusCode, header::CONTENT_LENGTH};
-use reqwest::{Body, Request, Response};
+use reqwest::{Body, Response};
 use tokio::{runtime, sync::Notify, time::timeout};
 
-use super::super::ChatError;
-use crate::openai::{Refusal, root_cause};
+use super::super::{
+    ChatError,
+    wire::{self, Bounds},
+};
+use crate::openai::Refusal;
 
 /// What is seen of one exchange.
 #[derive(Default)]
 pub(super) struct Exchange {
     /// Told once the HTTP client has taken the last byte of the request for writing.
-    pub(super) request_sent: Notify,
+    pub(super) request_sent: Arc<Notify>,
     /// Why the response's body broke off.
     pub(super) fault: OnceLock<ChatError>,
     ended: AtomicBool,
@@ -54,55 +56,28 @@ pub(super) fn service(
         let (http, exchange) = (http.clone(), Arc::clone(&exchange));
         async move {
             let mut request = factory.build().await?;
-            announce(&mut request, Arc::clone(&exchange));
-            let response = http.execute(request).await.map_err(|error| match error.is_timeout() {
-                // The client knows no other time-out than that of connecting.
-                true => boxed(ChatError::Timeout(connect_timeout.as_millis().try_into().unwrap_or(u64::MAX))),
-                false => boxed(ChatError::Provider(format!("the request failed: {}", root_cause(&error)))),
-            })?;
+            wire::announce(&mut request, Arc::clone(&exchange.request_sent));
+            let response = http.execute(request).await;
+            let response = response.map_err(|error| boxed(wire::unsent(&error, connect_timeout)))?;
             if !response.status().is_success() {
-                return Err(boxed(refused(&Refusal::read(response).await)));
+                return Err(boxed(wire::refused(&Refusal::read(response).await)));
             }
             Ok(observed(response, exchange))
         }
     })
 }
 
-/// Makes the client tell when it takes the body, which it does after connecting and after the headers are written.
-fn announce(request: &mut Request, exchange: Arc<Exchange>) {
-    let Some(body) = request.body().and_then(Body::as_bytes).map(Bytes::copy_from_slice) else { return };
-    request.headers_mut().insert(CONTENT_LENGTH, body.len().into());
-    let body = stream::once(async move {
-        exchange.request_sent.notify_one();
-        Ok::<_, io::Error>(body)
-    });
-    *request.body_mut() = Some(Body::wrap_stream(body));
-}
-
 /// The response with its size and lines bounded and its end noticed.
 fn observed(response: Response, exchange: Arc<Exchange>) -> Response {
     let at_end = Arc::clone(&exchange);
-    let mut answer = 0;
-    let mut line = 0;
+    let mut bounds = Bounds::default();
     let body = Remains { body: Some(response.bytes_stream().boxed()), last: Vec::new() };
     let chunks = body.map(move |chunk| {
-        let fault = match chunk {
-            Ok(chunk) => {
-                answer += chunk.len();
-                line = match chunk.iter().rposition(|&byte| byte == b'\n') {
-                    Some(end) => chunk.len() - end - 1,
-                    None => line + chunk.len(),
-                };
-                if answer <= ANSWER_BYTES && line <= LINE_BYTES {
-                    return Ok(chunk);
-                }
-                ChatError::Provider("it sends more than an answer can hold".into())
-            }
-            Err(error) => ChatError::Provider(format!("it broke off: {}", root_cause(&error))),
-        };
-        // The library keeps only the text of a stream's error, so the error itself takes this way.
-        let _ = exchange.fault.set(fault);
-        Err(io::Error::other("the answer broke off"))
+        bounds.check(chunk).map_err(|fault| {
+            // The library keeps only the text of a stream's error, so the error itself takes this way.
+            let _ = exchange.fault.set(fault);
+            io::Error::other("the answer broke off")
+        })
     });
     let end = stream::poll_fn(move |_| {
         at_end.ended.store(true, Ordering::SeqCst);
@@ -150,20 +125,6 @@ impl Drop for Remains {
     }
 }
 
-/// What a refusal means to the caller.
-fn refused(refusal: &Refusal) -> ChatError {
-    match refusal.status {
-        _ if refusal.is_unauthorised() => ChatError::Unauthorised(refusal.text()),
-        StatusCode::TOO_MANY_REQUESTS => {
-            ChatError::RateLimited { message: refusal.text(), retry_after: refusal.retry_after }
-        }
-        StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE | StatusCode::UNPROCESSABLE_ENTITY => {
-            ChatError::Refused(refusal.text())
-        }
-        _ => ChatError::Provider(refusal.text()),
-    }
-}
-
 fn boxed(error: ChatError) -> OpenAIError {
     OpenAIError::Boxed(Box::new(error))
 }
@@ -172,9 +133,3 @@ const DONE: &[u8] = b"[DONE]";
 
 /// Most chunks that are read after `[DONE]`.
 const MOST_REMAINS: usize = 8;
-
-/// Most bytes of one answer's event stream; an event of one token takes 200 to 2,000.
-const ANSWER_BYTES: usize = 16 << 20;
-
-/// Most bytes without a line's end: the library holds an unfinished line and goes through it again at every chunk.
-const LINE_BYTES: usize = 256 << 10;

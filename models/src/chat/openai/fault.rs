@@ -52,15 +52,7 @@ impl Faults<'_> {
     }
 
     fn censored(&self, error: ChatError) -> ChatError {
-        match error {
-            ChatError::Unauthorised(message) => ChatError::Unauthorised(self.censor(message)),
-            ChatError::RateLimited { message, retry_after } => {
-                ChatError::RateLimited { message: self.censor(message), retry_after }
-            }
-            ChatError::Refused(message) => ChatError::Refused(self.censor(message)),
-            ChatError::Provider(message) => ChatError::Provider(self.censor(message)),
-            ChatError::Timeout(ms) => ChatError::Timeout(ms),
-        }
+        error.map_message(|message| self.censor(message))
     }
 
     fn censor(&self, message: String) -> String {
