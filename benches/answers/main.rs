@@ -13,6 +13,11 @@ mod upstream;
 
 use std::{
     path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::JoinHandle,
     time::{Duration, Instant},
 };
 
@@ -35,7 +40,7 @@ fn main() {
     let mut table = Table::begin();
     world.block_on(async {
         for &sessions in options.sessions.iter().filter(|sessions| **sessions > 0) {
-            let questions = options.questions.unwrap_or(if sessions == 1 { 40 } else { 3 });
+            let questions = options.questions.unwrap_or(if sessions == 1 { 25 } else { 3 });
             let tokens = if sessions == 1 { 20 } else { 60 };
             let row = |eager| Row { questions, eager, ..Row::plain(sessions, tokens) };
             row(false).measure(engines.handle(), &mut table).await;
@@ -50,18 +55,16 @@ fn main() {
     }
 }
 
-/// Whether asking for three variants slows the first token of the preferred one; all four at once, a session each.
+/// Whether asking for three variants slows the first token of the preferred one, of a model that serves one request at a
+/// time (one slot) and of one that serves all; all four at once, a session each.
 async fn variants(engines: &Handle, questions: usize, table: &mut Table) {
     let all = vec![Variant::Balanced, Variant::Professional, Variant::Simple];
     let rows = [(1, usize::MAX), (3, usize::MAX), (1, 1), (3, 1)].map(|(count, slots)| {
         let mut row = Row { questions, variants: all[..count].to_vec(), ..Row::plain(1, 10) };
         row.manner.first = MODEL_READS;
         row.manner.slots = slots.min(MANY_SLOTS);
-        row.name = format!(
-            "{count} variant{} of a model that serves {}",
-            if count == 1 { "" } else { "s" },
-            if slots == 1 { "one request at a time" } else { "all" }
-        );
+        let slots = if slots == 1 { "one slot" } else { "many slots" };
+        row.name = format!("{count} variant{}, {slots}", if count == 1 { "" } else { "s" });
         row
     });
     let measured = join_all(rows.iter().map(|row| row.converse(engines))).await;
@@ -129,9 +132,9 @@ impl Row {
     }
 
     async fn measure(&self, engines: &Handle, table: &mut Table) {
-        let cpu = Cpu::begin();
+        let (cpu, machine) = (Cpu::begin(), Machine::begin());
         let Measured { host, upstream, heard } = self.converse(engines).await;
-        let cores = cpu.cores();
+        let (cores, late) = (cpu.cores(), machine.late_ms());
         self.complain(&heard);
         let name = format!("{}{}", self.name, if self.eager { ", eager" } else { "" });
         let asked = || heard.iter().flat_map(|heard| &heard.asked);
@@ -147,11 +150,13 @@ impl Row {
         table.row(&name, "end of speech → request read by the upstream", request.collect());
         let first = asked().filter_map(|asked| Some(ms_between(asked.speech_end_us, asked.first_text_us?)));
         table.row(&name, "end of speech → first text at the client", first.collect());
-        println!("{:<30} {cores:.2} cores, clients and upstream included; load {}", name, load());
+        table.row(&name, MACHINE, late);
+        println!("{name:<24} {cores:.2} cores, clients and upstream included; load {}", load());
     }
 
     /// The same questions and tokens without an engine.
     async fn measure_direct(&self, table: &mut Table) {
+        let machine = Machine::begin();
         let upstream = Upstream::start(self.manner).await;
         let clients = (0..self.sessions).map(|n| {
             let first = (n * self.questions) as u64 + 1;
@@ -164,6 +169,7 @@ impl Row {
         let all = |values: fn(&direct::Direct) -> &Vec<f64>| direct.iter().flat_map(values).copied().collect();
         table.row(&name, "request → read by the upstream", all(|direct| &direct.request_ms));
         table.row(&name, "token written → piece read by the client", all(|direct| &direct.token_ms));
+        table.row(&name, MACHINE, machine.late_ms());
     }
 
     /// Figures of a run in which answers are missing are not to be quoted.
@@ -199,6 +205,35 @@ impl Cpu {
     }
 }
 
+/// A thread that does nothing but wake up, and how late the machine lets it: what others use of it shows here.
+struct Machine {
+    over: Arc<AtomicBool>,
+    thread: JoinHandle<Vec<f64>>,
+}
+
+impl Machine {
+    #[expect(clippy::disallowed_methods, reason = "a thread of its own, for this")]
+    fn begin() -> Self {
+        let over = Arc::new(AtomicBool::new(false));
+        let seen = Arc::clone(&over);
+        let thread = std::thread::spawn(move || {
+            let mut late_ms = Vec::new();
+            while !seen.load(Ordering::Relaxed) {
+                let due = Instant::now() + WAKE_EVERY;
+                std::thread::sleep(WAKE_EVERY);
+                late_ms.push(due.elapsed().as_secs_f64() * 1e3);
+            }
+            late_ms
+        });
+        Self { over, thread }
+    }
+
+    fn late_ms(self) -> Vec<f64> {
+        self.over.store(true, Ordering::Relaxed);
+        self.thread.join().expect("it only sleeps")
+    }
+}
+
 /// What was measured, printed as it comes.
 struct Table {
     rows: Vec<Value>,
@@ -208,7 +243,7 @@ impl Table {
     fn begin() -> Self {
         println!("load {}", load());
         println!(
-            "{:<30} {:<46} {:>6} {:>8} {:>8} {:>8} {:>8}",
+            "{:<24} {:<44} {:>6} {:>8} {:>8} {:>8} {:>8}",
             "milliseconds", "", "n", "p50", "p95", "p99", "max"
         );
         Self { rows: Vec::new() }
@@ -219,7 +254,7 @@ impl Table {
         let [p50, p95, p99, max] = at;
         let shown = at.map(|value| value.map_or("–".to_owned(), |value| format!("{value:.2}")));
         println!(
-            "{name:<30} {stage:<46} {:>6} {:>8} {:>8} {:>8} {:>8}",
+            "{name:<24} {stage:<44} {:>6} {:>8} {:>8} {:>8} {:>8}",
             values.len(),
             shown[0],
             shown[1],
@@ -270,13 +305,15 @@ impl Options {
 const HELP: &str = "\
 What the engine adds to a language model, in milliseconds.
   --sessions N,N   sessions at once, a table for each number (default 1,200); 0 leaves out all but the variants
-  --questions N    questions of each session (default: 40 of one, 3 of many, 12 for the variants)
+  --questions N    questions of each session (default: 25 of one, 3 of many, 12 for the variants)
   --json FILE      also writes the table as JSON";
 
 /// 20 tokens a second.
 const TOKEN_EVERY: Duration = Duration::from_millis(50);
 /// A small local model reading a prompt.
 const MODEL_READS: Duration = Duration::from_millis(100);
+const MACHINE: &str = "the machine: thread due → running";
+const WAKE_EVERY: Duration = Duration::from_millis(5);
 const MANY_SLOTS: usize = 10_000;
 /// The longest silence in which a turn of the question's length ends, with some room.
 const LONGEST_SILENCE: Duration = Duration::from_millis(1_100);
