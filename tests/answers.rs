@@ -135,7 +135,10 @@ async fn a_model_that_dies_in_mid_answer_takes_its_answer_along_and_nothing_else
         })
         .collect();
     assert_eq!(errors.len(), 2, "{errors:?}");
-    assert!(errors.iter().all(|(message, fatal)| !fatal && message.contains("the model provider")), "{errors:?}");
+    assert!(
+        errors.iter().all(|(message, fatal)| !fatal && message.contains("the model provider")),
+        "{errors:?}"
+    );
     assert!(matches!(
         events.last(),
         Some(ServerMessage::StreamEnded { reason: EndReason::Client, totals }) if totals.turns == 2 && totals.answers == 0

@@ -58,7 +58,7 @@ fn main() {
 /// Whether asking for three variants slows the first token of the preferred one, of a model that serves one request at a
 /// time (one slot) and of one that serves all; all four at once, a session each.
 async fn variants(engines: &Handle, questions: usize, table: &mut Table) {
-    let all = vec![Variant::Balanced, Variant::Professional, Variant::Simple];
+    let all = [Variant::Balanced, Variant::Professional, Variant::Simple];
     let rows = [(1, usize::MAX), (3, usize::MAX), (1, 1), (3, 1)].map(|(count, slots)| {
         let mut row = Row { questions, variants: all[..count].to_vec(), ..Row::plain(1, 10) };
         row.manner.first = MODEL_READS;
@@ -71,9 +71,8 @@ async fn variants(engines: &Handle, questions: usize, table: &mut Table) {
     for (row, Measured { host, upstream: _, heard }) in rows.iter().zip(measured) {
         row.complain(&heard);
         let asked = heard.iter().flat_map(|heard| &heard.asked);
-        let first = asked.filter_map(|asked| {
-            Some(ms_between(host.scribe.handed_us(asked.id)?, asked.first_text_us?))
-        });
+        let first = asked
+            .filter_map(|asked| Some(ms_between(host.scribe.handed_us(asked.id)?, asked.first_text_us?)));
         table.row(&row.name, "final text → first text of the preferred", first.collect());
     }
 }
@@ -124,8 +123,7 @@ impl Row {
     async fn converse(&self, engines: &Handle) -> Measured {
         let upstream = Upstream::start(self.manner).await;
         let host = Host::start(engines, &upstream, self.eager, self.variants.clone()).await;
-        let sessions =
-            (0..self.sessions).map(|n| tokio::spawn(converse(host.url.clone(), self.script(n))));
+        let sessions = (0..self.sessions).map(|n| tokio::spawn(converse(host.url.clone(), self.script(n))));
         let heard = join_all(sessions).await.into_iter().map(|heard| heard.expect("no client panics"));
         let heard = heard.collect();
         Measured { host, upstream, heard }
@@ -166,7 +164,8 @@ impl Row {
         let direct: Vec<_> =
             join_all(clients).await.into_iter().map(|direct| direct.expect("no client panics")).collect();
         let name = format!("{}, no engine", self.name);
-        let all = |values: fn(&direct::Direct) -> &Vec<f64>| direct.iter().flat_map(values).copied().collect();
+        let all =
+            |values: fn(&direct::Direct) -> &Vec<f64>| direct.iter().flat_map(values).copied().collect();
         table.row(&name, "request → read by the upstream", all(|direct| &direct.request_ms));
         table.row(&name, "token written → piece read by the client", all(|direct| &direct.token_ms));
         table.row(&name, MACHINE, machine.late_ms());

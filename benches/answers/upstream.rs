@@ -104,7 +104,10 @@ impl Upstream {
 }
 
 /// The events of one answer, each made just before it is written. The slot is taken until the last is.
-fn events(manner: Manner, slot: OwnedSemaphorePermit) -> impl Stream<Item = Result<Frame<Bytes>, Infallible>> {
+fn events(
+    manner: Manner,
+    slot: OwnedSemaphorePermit,
+) -> impl Stream<Item = Result<Frame<Bytes>, Infallible>> {
     stream::unfold((0, slot), move |(number, slot)| async move {
         if number > manner.tokens {
             return None;
