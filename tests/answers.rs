@@ -67,7 +67,7 @@ fn a_language_model_s_answers_stream_and_add_up() {
         let started = positions(&events, "answer_started", answer);
         let deltas = positions(&events, "answer_delta", answer);
         let ended = positions(&events, "answer", answer);
-        assert!(deltas.len() > 5, "{} pieces", deltas.len());
+        assert!(deltas.len() > 2, "{} pieces", deltas.len());
         assert_eq!((started.len(), ended.len()), (1, 1));
         assert!(started[0] < deltas[0] && deltas[deltas.len() - 1] < ended[0], "out of order");
         let indices: Vec<_> = deltas.iter().map(|at| events[*at]["index"].as_u64().unwrap()).collect();
@@ -108,7 +108,7 @@ async fn a_model_that_dies_in_mid_answer_takes_its_answer_along_and_nothing_else
     let events = tokio::time::timeout(
         PATIENCE,
         converse(&server.ws, |message| {
-            if matches!(message, ServerMessage::AnswerDelta { index: 3, .. }) {
+            if matches!(message, ServerMessage::AnswerDelta { .. }) {
                 model = None;
             }
         }),

@@ -61,7 +61,6 @@ async fn variants(engines: &Handle, questions: usize, table: &mut Table) {
     let all = [Variant::Balanced, Variant::Professional, Variant::Simple];
     let rows = [(1, usize::MAX), (3, usize::MAX), (1, 1), (3, 1)].map(|(count, slots)| {
         let mut row = Row { questions, variants: all[..count].to_vec(), ..Row::plain(1, 10) };
-        row.manner.first = MODEL_READS;
         row.manner.slots = slots.min(MANY_SLOTS);
         let slots = if slots == 1 { "one slot" } else { "many slots" };
         row.name = format!("{count} variant{}, {slots}", if count == 1 { "" } else { "s" });
@@ -103,7 +102,7 @@ impl Row {
             questions: 1,
             eager: false,
             variants: vec![Variant::Balanced],
-            manner: Manner { first: Duration::ZERO, every: TOKEN_EVERY, tokens, slots: MANY_SLOTS },
+            manner: Manner { first: MODEL_READS, every: TOKEN_EVERY, tokens, slots: MANY_SLOTS },
         }
     }
 
