@@ -68,7 +68,7 @@ async fn variants(engines: &Handle, questions: usize, table: &mut Table) {
     });
     let measured = join_all(rows.iter().map(|row| row.converse(engines))).await;
     for (row, Measured { host, upstream: _, heard }) in rows.iter().zip(measured) {
-        row.complain(&heard);
+        row.complain(&heard, table);
         let asked = heard.iter().flat_map(|heard| &heard.asked);
         let first = asked
             .filter_map(|asked| Some(ms_between(host.scribe.handed_us(asked.id)?, asked.first_text_us?)));
@@ -132,7 +132,7 @@ impl Row {
         let (cpu, machine) = (Cpu::begin(), Machine::begin());
         let Measured { host, upstream, heard } = self.converse(engines).await;
         let (cores, late) = (cpu.cores(), machine.late_ms());
-        self.complain(&heard);
+        self.complain(&heard, table);
         let name = format!("{}{}", self.name, if self.eager { ", eager" } else { "" });
         let asked = || heard.iter().flat_map(|heard| &heard.asked);
         if !self.eager {
@@ -171,14 +171,14 @@ impl Row {
     }
 
     /// Figures of a run in which answers are missing are not to be quoted.
-    fn complain(&self, heard: &[Heard]) {
+    fn complain(&self, heard: &[Heard], table: &mut Table) {
         let wanted = self.sessions * self.questions * self.variants.len();
         let answers: usize = heard.iter().map(|heard| heard.answers).sum();
         if answers != wanted {
-            println!("{}: {answers} answers instead of {wanted}", self.name);
+            table.complain(format!("{}: {answers} answers instead of {wanted}", self.name));
         }
         for complaint in heard.iter().flat_map(|heard| &heard.complaints).take(3) {
-            println!("{}: {complaint}", self.name);
+            table.complain(format!("{}: {complaint}", self.name));
         }
     }
 }
@@ -235,6 +235,7 @@ impl Machine {
 /// What was measured, printed as it comes.
 struct Table {
     rows: Vec<Value>,
+    complaints: Vec<String>,
 }
 
 impl Table {
@@ -244,7 +245,7 @@ impl Table {
             "{:<24} {:<44} {:>6} {:>8} {:>8} {:>8} {:>8}",
             "milliseconds", "", "n", "p50", "p95", "p99", "max"
         );
-        Self { rows: Vec::new() }
+        Self { rows: Vec::new(), complaints: Vec::new() }
     }
 
     fn row(&mut self, name: &str, stage: &str, values: Vec<f64>) {
@@ -264,8 +265,13 @@ impl Table {
         }));
     }
 
+    fn complain(&mut self, complaint: String) {
+        println!("{complaint}");
+        self.complaints.push(complaint);
+    }
+
     fn json(self) -> Value {
-        json!({ "load": load(), "rows": self.rows })
+        json!({ "load": load(), "rows": self.rows, "complaints": self.complaints })
     }
 }
 
