@@ -50,6 +50,7 @@ doc: ## Documentation, warnings as errors
 bench: build weights ## Benches: tables on screen, JSON in target/bench-*.json
 	$(call step,benches)
 	@cargo bench --locked --profile release --bench ear -- --json $(TARGET_DIR)/bench-ear.json
+	@cargo bench --locked --profile release --bench answers -- --json $(TARGET_DIR)/bench-answers.json
 	@cargo bench --locked --profile release --bench speech -- --json $(TARGET_DIR)/bench-speech.json
 
 bench-peers: build weights ## Beside faster-whisper and pywhispercpp, in one run of 10 minutes

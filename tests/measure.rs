@@ -6,11 +6,15 @@
 mod measure;
 #[path = "../benches/peers/recordings.rs"]
 mod recordings;
+#[path = "../benches/answers/upstream.rs"]
+#[allow(dead_code)]
+mod upstream;
 
 use std::process::Command;
 
 use measure::{cpu_seconds, ctm_end_ms, loud_end_ms, quantile, shown, text_grid_end_ms};
 use recordings::{Clip, Heard, Spoken, pick};
+use upstream::{Tokens, now_us, question, question_number};
 
 #[test]
 fn quantiles_are_of_the_sorted_values() {
@@ -102,6 +106,27 @@ fn a_session_is_half_talk() {
     assert_eq!(session.samples.len(), 26 * 16_000);
     let talk = session.samples.iter().filter(|sample| **sample != 0.0).count();
     assert_eq!(talk * 2, session.samples.len());
+}
+
+#[test]
+fn a_token_tells_its_age_however_it_is_cut() {
+    let written = now_us();
+    let token = format!(" {written:012}");
+    let mut tokens = Tokens::default();
+    let mut ages = Vec::new();
+    tokens.ages(&format!("{token}{}", &token[..7]), &mut ages);
+    assert_eq!(ages.len(), 1, "half a token has no age yet");
+    let before_the_rest = now_us();
+    tokens.ages(&token[7..], &mut ages);
+    assert_eq!(ages.len(), 2);
+    assert!(ages[0] <= ages[1] && ages[1] >= (before_the_rest - written) as f64 / 1e3, "{ages:?}");
+}
+
+#[test]
+fn a_prompt_is_about_its_newest_question() {
+    assert_eq!(question_number(&question(7)), Some(7));
+    assert_eq!(question_number(&format!("{} {} and more", question(12), question(9))), Some(12));
+    assert_eq!(question_number("How would you build system number ?"), None);
 }
 
 /// The peers' streaming rule is Python; its examples are its tests.
