@@ -65,6 +65,7 @@ impl Host {
             context: Arc::new(OneCandidate(candidate)),
             recorder: Arc::new(RecentSessions::default()),
             meter: Arc::new(MonthlyMeter::new(MonthlyLimits::default())),
+            memories: engine::memory::Memories::default(),
             registry: Registry::new(limits.max_sessions),
         };
         let stop = CancellationToken::new();

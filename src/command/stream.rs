@@ -12,7 +12,7 @@ use crate::{
     playback::{Playback, is_unreachable},
     recording::Recording,
     settings::{Auth, Settings},
-    terminal::clock,
+    terminal::{clock, printable},
 };
 
 pub(crate) async fn run(settings: &Settings, arguments: Stream) -> Result<ExitCode, Error> {
@@ -82,20 +82,21 @@ fn print_text(received: Duration, message: &ServerMessage) {
     let at = clock(received.as_millis() as u64);
     match message {
         ServerMessage::Transcription(words) if words.is_final => {
-            println!("{at}  [{}–{}] {}", clock(words.start_ms), clock(words.end_ms), words.text);
+            println!("{at}  [{}–{}] {}", clock(words.start_ms), clock(words.end_ms), printable(&words.text));
         }
         ServerMessage::Answer(answer) => {
             println!(
                 "{at}  answer by {}, first text {} ms after the question:",
-                answer.model, answer.timings.total_to_first_token
+                printable(&answer.model),
+                answer.timings.total_to_first_token
             );
-            answer.content.lines().for_each(|line| println!("         {line}"));
+            printable(&answer.content).lines().for_each(|line| println!("         {line}"));
         }
         ServerMessage::AnswerCancelled { answer_id, reason } => {
             println!("{at}  answer {answer_id} cancelled: {reason:?}")
         }
-        ServerMessage::Warning { message, .. } => println!("{at}  warning: {message}"),
-        ServerMessage::Error { message, .. } => println!("{at}  error: {message}"),
+        ServerMessage::Warning { message, .. } => println!("{at}  warning: {}", printable(message)),
+        ServerMessage::Error { message, .. } => println!("{at}  error: {}", printable(message)),
         ServerMessage::StreamEnded { totals, .. } => {
             println!("{at}  ended: {} turns, {} answers", totals.turns, totals.answers);
         }
