@@ -11,7 +11,7 @@ use engine::{
     registry::Registry,
 };
 use models::{
-    chat::{self, AnswerCache, ChatModel, Link, Notes, OpenAiChat, OpenAiChatConfig},
+    chat::{self, AnswerCache, AnthropicChat, ChatModel, Link, Notes, OpenAiChat, OpenAiChatConfig},
     speech::{Cached, Fallback, InferencePool, OpenAiTranscriber, PoolConfig, Transcriber, TranscriptCache},
     vad::{EarshotVad, WebRtcMode, WebRtcVad},
     weights::WeightsCache,
@@ -164,6 +164,10 @@ fn chat_model(answering: &Answering, cache: Option<&AnswerCache>) -> Result<Arc<
             let OpenAiChatConfig { base_url, model, logprobs, .. } = &**config;
             let name = format!("openai {base_url} {model} {logprobs}");
             remembered(OpenAiChat::new((**config).clone())?, name, cache)
+        }
+        Answering::Anthropic(config) => {
+            let name = format!("anthropic {} {}", config.base_url, config.model);
+            remembered(AnthropicChat::new((**config).clone())?, name, cache)
         }
     })
 }

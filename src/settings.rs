@@ -197,6 +197,14 @@ mod tests {
         assert_eq!(chain("", &[here]), ["gpt-4o-mini at http://127.0.0.1:1/v1"]);
         assert_eq!(chain("", &[key]), [openai]);
         assert_eq!(chain("[answers]\nprovider = \"notes\"", &[key]), ["notes"]);
+        let anthropic = ("ANTHROPIC_API_KEY", "sk-y");
+        let claude = "claude-haiku-4-5 at https://api.anthropic.com";
+        assert_eq!(chain("", &[anthropic]), [claude]);
+        assert_eq!(chain("", &[anthropic, key]), [openai]);
+        assert_eq!(
+            chain("[answers]\nfallback = [\"anthropic\", \"notes\"]", &[anthropic, key]),
+            [openai, claude, "notes"]
+        );
         let fallback = ("INTERVIEWAI_ANSWERS__FALLBACK", "[\"notes\"]");
         assert_eq!(chain("", &[fallback]), ["notes"]);
         assert_eq!(chain("", &[fallback, key]), [openai, "notes"]);
@@ -207,6 +215,7 @@ mod tests {
         };
         wrong("provider = \"openai\"", "answers.provider names openai: set OPENAI_API_KEY");
         wrong("fallback = [\"openai\"]", "answers.fallback names openai: set OPENAI_API_KEY");
+        wrong("provider = \"anthropic\"", "answers.provider names anthropic: set ANTHROPIC_API_KEY");
         wrong("provider = \"me\"", "answers.provider is \"me\": use \"auto\"");
         wrong("fallback = [\"auto\"]", "answers.fallback is \"auto\": use \"openai\"");
         let twice = "provider = \"openai\"\nfallback = [\"openai\"]\nbase_url = \"http://127.0.0.1:1/v1\"";

@@ -72,6 +72,8 @@ pub struct SessionConfig {
     pub max_speculative_requests_per_minute: u32,
     /// What becomes of an answer whose provider breaks off.
     pub on_break: OnBreak,
+    /// What the model can read and write in one request, in tokens: a prompt takes what an answer leaves of it. Default 8,192.
+    pub context_tokens: u32,
     /// Names and terms likely to be said.
     pub vocabulary: Arc<[String]>,
     /// Whether the session is kept in the user's history.
@@ -91,6 +93,7 @@ impl Default for SessionConfig {
             max_guesses_per_minute: 60,
             max_speculative_requests_per_minute: 20,
             on_break: OnBreak::AskNext,
+            context_tokens: 8_192,
             vocabulary: Arc::from([]),
             save_history: true,
         }

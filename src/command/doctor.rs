@@ -215,7 +215,7 @@ fn auth(settings: &Settings) -> Finding {
 async fn answers(answers: &Answers) -> Finding {
     if answers.are_notes() {
         return Weak(
-            "notes: lines of the CV, no language model; set OPENAI_API_KEY, or OPENAI_BASE_URL for a local server"
+            "notes: lines of the CV, no language model; set OPENAI_API_KEY or ANTHROPIC_API_KEY, or OPENAI_BASE_URL for a local server"
                 .to_owned(),
         );
     }
@@ -224,6 +224,7 @@ async fn answers(answers: &Answers) -> Finding {
         let reached = match answering {
             Answering::Notes => Ok(()),
             Answering::OpenAi(config) => reach("answers.base_url", &config.base_url).await,
+            Answering::Anthropic(config) => reach("answers.anthropic_base_url", &config.base_url).await,
         };
         problems.extend(reached.err());
     }

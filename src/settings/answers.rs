@@ -2,8 +2,8 @@
 
 use std::{collections::BTreeMap, fmt, time::Duration};
 
-use engine::ports::memory::MonthlyLimits;
-use models::chat::{OpenAiChat, OpenAiChatConfig};
+use engine::{config::OnBreak, ports::memory::MonthlyLimits};
+use models::chat::{AnthropicChat, AnthropicChatConfig, OpenAiChat, OpenAiChatConfig};
 use secrecy::SecretString;
 
 use super::Reader;
@@ -21,16 +21,8 @@ pub(crate) struct Answers {
     pub(crate) retries: u32,
     /// How long one that failed is left alone.
     pub(crate) rest: Duration,
-    /// What becomes of an answer that breaks off.
-    #[expect(dead_code, reason = "sessions do not read it yet")]
-    pub(crate) on_break: OnBreak,
-    /// Requests on the guess that a question has ended, of a session; 0 for none.
-    #[expect(dead_code, reason = "sessions do not read it yet")]
-    pub(crate) max_speculative_requests_per_minute: usize,
     /// What each user may use in a month.
     pub(crate) monthly: MonthlyLimits,
-    /// What the model can read and write in one request.
-    pub(crate) context_tokens: usize,
 }
 
 /// One who answers.
@@ -40,16 +32,14 @@ pub(crate) enum Answering {
     Notes,
     /// An OpenAI-compatible provider.
     OpenAi(Box<OpenAiChatConfig>),
+    /// Anthropic, or a server that speaks its Messages API.
+    Anthropic(Box<AnthropicChatConfig>),
 }
 
-/// What becomes of an answer that breaks off after its first text.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum OnBreak {
-    /// The text so far stands.
-    Keep,
-    /// The next provider is asked the same.
-    AskNext,
+/// The servers that could be asked, as far as they are named.
+struct Servers {
+    openai: Option<OpenAiChatConfig>,
+    anthropic: Option<AnthropicChatConfig>,
 }
 
 impl fmt::Display for Answering {
@@ -57,6 +47,7 @@ impl fmt::Display for Answering {
         match self {
             Self::Notes => f.write_str("notes"),
             Self::OpenAi(config) => write!(f, "{} at {}", config.model, config.base_url),
+            Self::Anthropic(config) => write!(f, "{} at {}", config.model, config.base_url),
         }
     }
 }
@@ -75,11 +66,12 @@ impl Answers {
 
 impl Reader {
     pub(super) fn answers(&mut self) -> Option<Answers> {
-        let openai = self.openai_answers();
+        let servers = Servers { openai: self.openai_answers(), anthropic: self.anthropic_answers() };
         let provider = self.get("answers.provider", "auto".to_owned());
         let fallback = self.get("answers.fallback", Vec::<String>::new());
         let first = match provider.as_str() {
-            "auto" if openai.is_some() => "openai",
+            "auto" if servers.openai.is_some() => "openai",
+            "auto" if servers.anthropic.is_some() => "anthropic",
             "auto" => "notes",
             named => named,
         };
@@ -98,7 +90,7 @@ impl Reader {
                 self.problem(format!("answers.fallback: {name:?} is never asked, as notes never fail"));
             }
             names.push(name);
-            chain.extend(self.answering(key, name, &openai));
+            chain.extend(self.answering(key, name, &servers));
         }
         let answers = Answers {
             chain,
@@ -106,40 +98,71 @@ impl Reader {
             between_tokens_timeout: self.seconds("answers.between_tokens_timeout_s", Duration::from_secs(10)),
             retries: self.number("answers.retries", 1, 10) as u32,
             rest: self.seconds("answers.rest_s", Duration::from_secs(30)),
-            on_break: self.get("answers.on_break", OnBreak::Keep),
-            max_speculative_requests_per_minute: self.number(
-                "answers.max_speculative_requests_per_minute",
-                20,
-                600,
-            ),
             monthly: MonthlyLimits {
                 requests: self.optional("answers.monthly_requests"),
                 tokens: self.optional("answers.monthly_tokens"),
             },
-            context_tokens: self.number("answers.context_tokens", 8_192, 10_000_000),
         };
-        if answers.context_tokens < LEAST_CONTEXT_TOKENS {
-            self.problem(format!(
-                "answers.context_tokens is {}: use {LEAST_CONTEXT_TOKENS} or more, as a CV must find room",
-                answers.context_tokens
-            ));
-        }
         (!answers.chain.is_empty()).then_some(answers)
     }
 
     /// The provider of that name, if it can be asked.
-    fn answering(&mut self, key: &str, name: &str, openai: &Option<OpenAiChatConfig>) -> Option<Answering> {
-        let checked = match (name, openai) {
-            ("notes", _) => return Some(Answering::Notes),
-            ("openai", Some(config)) => OpenAiChat::new(config.clone())
-                .map(|_| Answering::OpenAi(Box::new(config.clone())))
-                .map_err(|error| format!("[answers] {error}")),
-            ("openai", None) => Err(format!(
-                "{key} names openai: set OPENAI_API_KEY, or OPENAI_BASE_URL for a server without keys"
-            )),
-            (other, _) => Err(format!("{key} is {other:?}: use {}", NAMES[usize::from(key == FALLBACK)])),
+    fn answering(&mut self, key: &str, name: &str, servers: &Servers) -> Option<Answering> {
+        let unnamed = |what: &str| format!("{key} names {name}: set {what} for a server without keys");
+        let wrong = |error| format!("[answers] {error}");
+        let checked = match name {
+            "notes" => Ok(Answering::Notes),
+            "openai" => match servers.openai.clone() {
+                Some(config) => OpenAiChat::new(config.clone())
+                    .map(|_| Answering::OpenAi(Box::new(config)))
+                    .map_err(wrong),
+                None => Err(unnamed("OPENAI_API_KEY, or OPENAI_BASE_URL")),
+            },
+            "anthropic" => match servers.anthropic.clone() {
+                Some(config) => AnthropicChat::new(config.clone())
+                    .map(|_| Answering::Anthropic(Box::new(config)))
+                    .map_err(wrong),
+                None => Err(unnamed("ANTHROPIC_API_KEY, or answers.anthropic_base_url")),
+            },
+            other => Err(format!("{key} is {other:?}: use {}", NAMES[usize::from(key == FALLBACK)])),
         };
         checked.map_err(|problem| self.problem(problem)).ok()
+    }
+
+    /// What of this section is about sessions: what becomes of an answer that breaks off, how many are begun on a guess in a
+    /// minute, and what a model can read and write in one request.
+    pub(super) fn answering_sessions(&mut self) -> (OnBreak, u32, u32) {
+        let on_break = match self.get("answers.on_break", "ask_next".to_owned()).as_str() {
+            "keep" => OnBreak::Keep,
+            "ask_next" => OnBreak::AskNext,
+            other => {
+                self.problem(format!("answers.on_break is {other:?}: use \"keep\" or \"ask_next\""));
+                OnBreak::Keep
+            }
+        };
+        let guesses = self.number("answers.max_speculative_requests_per_minute", 20, 600);
+        let context_tokens = self.number("answers.context_tokens", 8_192, 10_000_000);
+        if context_tokens < LEAST_CONTEXT_TOKENS {
+            self.problem(format!(
+                "answers.context_tokens is {context_tokens}: use {LEAST_CONTEXT_TOKENS} or more, as a CV must find room"
+            ));
+        }
+        (on_break, guesses as u32, context_tokens as u32)
+    }
+
+    /// The server that speaks the Messages API, if one is named.
+    fn anthropic_answers(&mut self) -> Option<AnthropicChatConfig> {
+        let default = AnthropicChatConfig::new("claude-haiku-4-5");
+        let api_key = self.optional::<SecretString>("answers.anthropic_api_key");
+        let base_url = self.optional::<String>("answers.anthropic_base_url");
+        let configured = api_key.is_some() || base_url.is_some();
+        let config = AnthropicChatConfig {
+            api_key,
+            base_url: base_url.unwrap_or(default.base_url),
+            model: self.get("answers.anthropic_model", default.model),
+            ..AnthropicChatConfig::new("")
+        };
+        configured.then_some(config)
     }
 
     /// The OpenAI-compatible server, if one is named.
@@ -165,7 +188,8 @@ impl Reader {
 
 const FALLBACK: &str = "answers.fallback";
 /// Of a provider, and of an entry of the fallback.
-const NAMES: [&str; 2] = [r#""auto", "openai" or "notes""#, r#""openai" or "notes""#];
+const NAMES: [&str; 2] =
+    [r#""auto", "openai", "anthropic" or "notes""#, r#""openai", "anthropic" or "notes""#];
 
 /// Instructions, a page of CV, the question and a short answer.
 const LEAST_CONTEXT_TOKENS: usize = 2_048;

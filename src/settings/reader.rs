@@ -148,7 +148,8 @@ fn similar(known: &str, key: &str) -> bool {
 }
 
 /// Names that people know, and what they mean here.
-const SHORT_FORMS: [(&str, &str); 4] = [
+const SHORT_FORMS: [(&str, &str); 5] = [
+    ("ANTHROPIC_API_KEY", "answers.anthropic_api_key"),
     ("INTERVIEWAI_AUTH", "auth.mode"),
     ("INTERVIEWAI_CACHE_DIR", "cache.dir"),
     ("OPENAI_API_KEY", "answers.api_key"),

@@ -57,7 +57,14 @@ impl Reader {
         if max_guesses_per_minute > MAX_GUESSES {
             self.problem(format!("turns.max_guesses_per_minute: use 0 to {MAX_GUESSES}"));
         }
-        let config = SessionConfig { max_guesses_per_minute, ..default };
+        let (on_break, max_speculative_requests_per_minute, context_tokens) = self.answering_sessions();
+        let config = SessionConfig {
+            max_guesses_per_minute,
+            max_speculative_requests_per_minute,
+            on_break,
+            context_tokens,
+            ..default
+        };
         config.updated(update).map_err(|error| self.problem(error.to_string())).ok()
     }
 }
