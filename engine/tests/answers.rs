@@ -2,6 +2,8 @@
 //!
 //! Not here: which words are a question (`questions.rs`), what the prompt says (`prompts.rs`).
 
+#![allow(clippy::unwrap_used, reason = "a test says so by panicking")]
+
 #[path = "support/harness.rs"]
 #[allow(dead_code, reason = "the harness serves two voices and servers that leave, too")]
 mod harness;
