@@ -6,6 +6,7 @@
 
 mod account;
 mod asking;
+mod call;
 mod going_on;
 mod idle;
 mod requests;
@@ -34,29 +35,32 @@ use asking::Verdict;
 /// ```
 pub fn is_question(text: &str) -> bool {
     let text = words::plain(text);
-    // Scripts in which the mark may stand inside the sentence or look like a semicolon.
-    if text.contains(FOREIGN_MARKS) || (text.ends_with(';') && text.contains(GREEK)) {
+    if text.contains(FOREIGN_MARKS) || greek(&text) {
         return true;
     }
     let sentences = words::sentences(&text);
     sentences.iter().enumerate().any(|(n, sentence)| match asking::verdict(sentence) {
         Verdict::Asks => true,
         // "And what do we do when it breaks? We roll back."
-        Verdict::AsksItself => !sentences
-            .get(n + 1)
-            .is_some_and(|next| ANSWERS.contains(&next.words[next.start().min(next.words.len() - 1)])),
+        Verdict::AsksItself => {
+            sentences.get(n + 1).is_none_or(|next| next.addresses(0) || next.words.first() == Some(&"i"))
+        }
         Verdict::Tells => false,
     })
 }
 
-/// Question marks of Arabic, Greek, Armenian and Ethiopic.
-const FOREIGN_MARKS: [char; 4] = ['؟', '\u{37e}', '՞', '፧'];
+/// Whether `text` ends in a question mark of any script known here.
+pub(crate) fn ends_in_a_question_mark(text: &str) -> bool {
+    text.ends_with(['?', '？']) || text.ends_with(FOREIGN_MARKS) || greek(text)
+}
 
 /// Greek keyboards write its question mark as a semicolon.
-const GREEK: fn(char) -> bool = |c| ('\u{370}'..='\u{3ff}').contains(&c);
+fn greek(text: &str) -> bool {
+    text.ends_with(';') && text.contains(|c| ('\u{370}'..='\u{3ff}').contains(&c))
+}
 
-/// Words with which somebody begins to answer their own question.
-const ANSWERS: &[&str] = &["because", "we", "it", "simple", "simply", "by", "easy", "nothing", "our", "that"];
+/// Question marks of Arabic, Greek, Armenian (inside the word it stresses) and Ethiopic.
+const FOREIGN_MARKS: [char; 4] = ['؟', '\u{37e}', '՞', '፧'];
 
 #[cfg(test)]
 mod tests {
@@ -69,6 +73,7 @@ mod tests {
         check("...", false);
         check("?", false);
         check("Why?", true);
+        check("Isn't great?", false);
         check("Why do we test? Because we ship. And why do you?", true);
         check("And how do we do that?", true);
         check("And how do we do that? We don't.", false);

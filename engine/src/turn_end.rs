@@ -2,7 +2,7 @@
 //!
 //! Not here: how long to wait then (the endpointer), or whether it was a question to answer (`question`).
 
-use crate::question::is_question;
+use crate::question::{ends_in_a_question_mark, is_question};
 
 /// What the words of a turn so far say about its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,12 +30,13 @@ pub enum TurnEnd {
 pub fn turn_end(text: &str) -> TurnEnd {
     let text = text.trim().trim_end_matches(['"', '”', '’', '\'', ')']);
     let Some(mark) = text.chars().next_back() else { return TurnEnd::Unknown };
-    let marked = matches!(mark, '.' | '?' | '!' | '。' | '？' | '！');
-    if text.ends_with("...") || TRAILS_OFF.contains(&mark) || ends_in_a_connector(text) {
+    let asked = ends_in_a_question_mark(text);
+    let marked = asked || matches!(mark, '.' | '!' | '。' | '！');
+    if text.ends_with("...") || (!asked && TRAILS_OFF.contains(&mark)) || ends_in_a_connector(text) {
         TurnEnd::Unfinished
     } else if !marked {
         TurnEnd::Unknown
-    } else if matches!(mark, '?' | '？') || is_question(last_sentence(text)) {
+    } else if asked || is_question(last_sentence(text)) {
         TurnEnd::Finished
     } else {
         TurnEnd::Open
@@ -47,7 +48,7 @@ fn ends_in_a_connector(text: &str) -> bool {
     let mut words = text.split(|c: char| !(c.is_alphanumeric() || matches!(c, '\'' | '’')));
     let last = words.rfind(|word| !word.is_empty()).unwrap_or_default().to_lowercase();
     // "What are you looking for?" and "Where is it?" end in such words and are whole.
-    let asked = text.ends_with(['?', '？']);
+    let asked = ends_in_a_question_mark(text);
     NEVER_LAST.contains(&&*last) || (!asked && SELDOM_LAST.contains(&&*last))
 }
 
@@ -114,6 +115,9 @@ mod tests {
         check("Walk me through your CV.", Finished);
         check("What are you looking for?", Finished);
         check("何をしましたか？", Finished);
+        check("لماذا؟", Finished);
+        check("Γιατί;", Finished);
+        check("We test;", Unfinished);
         check("He asked: \"Why?\"", Finished);
         check("Tell me about yourself. Thanks for that.", Open);
         check("Thanks for coming in today.", Open);

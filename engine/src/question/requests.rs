@@ -22,12 +22,14 @@ pub(super) fn requests(sentence: &Sentence, at: usize, addressed: bool) -> bool 
         _ => false,
     };
     // "They tell us", "feel free to tell us", "it will give us"; but "I want you to tell us", "maybe you could tell us".
-    let told = told_by(TELLERS) && !words[at.saturating_sub(2)..at].contains(&"you")
-        || (told_by(&["to"]) && !words[at.saturating_sub(6)..at].contains(&"you"));
-    if for_me && !told {
+    let told = || {
+        told_by(TELLERS) && !words[at.saturating_sub(2)..at].contains(&"you")
+            || (told_by(&["to"]) && !words[at.saturating_sub(6)..at].contains(&"you"))
+    };
+    if for_me && !told() {
         return true;
     }
-    if wants_to_hear(sentence, at) || raises_a_question(words, at) {
+    if wants_to_hear(sentence, at) || hands_over(sentence, at) || raises_a_question(words, at) {
         return true;
     }
     let begins = sentence.clause_begins(at) || (addressed && told_by(&["and"]));
@@ -49,11 +51,12 @@ fn commands(rest: &[&str]) -> bool {
         ["talk", "about", ..] | ["expand" | "reflect", "on", ..] | ["go", "into" | "deeper" | "back", ..] => {
             true
         }
+        ["go", "ahead", "and", _, ..] => true,
         ["start" | "begin" | "focus", "with" | "by" | "from" | "on", ..] => true,
         [
             "write" | "sketch" | "draw" | "design" | "estimate" | "list" | "name" | "pick" | "choose"
             | "rate" | "rank" | "prove" | "share" | "consider" | "recall" | "remember" | "take" | "build"
-            | "find" | "code",
+            | "find" | "code" | "give",
             next,
             ..,
         ] => {
@@ -102,7 +105,8 @@ fn wants_to_hear(sentence: &Sentence, at: usize) -> bool {
     let tail: &[&str] = match rest {
         [
             "i" | "we",
-            "'d" | "would" | "'m" | "'re" | "am" | "are" | "was" | "want" | "wanted" | "wonder" | "need",
+            "'d" | "would" | "'m" | "'re" | "am" | "are" | "was" | "want" | "wanted" | "wonder" | "need"
+            | "appreciate",
             ..,
         ] => &rest[1..],
         [
@@ -128,7 +132,7 @@ fn wants_to_hear(sentence: &Sentence, at: usize) -> bool {
             "'re",
             "are",
             "was",
-            "keen",
+            "it",
             "next",
             "now",
             "first",
@@ -159,6 +163,8 @@ fn wants_to_hear(sentence: &Sentence, at: usize) -> bool {
         "wonderful",
         "curious",
         "trying",
+        "keen",
+        "appreciate",
     ]
     .contains(&will);
     match (will, one, two) {
@@ -173,6 +179,7 @@ fn wants_to_hear(sentence: &Sentence, at: usize) -> bool {
         ("to", verb, _) => tail.contains(&"interested") && hears(verb),
         (_, "to", verb) if wishes => {
             hears(verb) && !["", "back", "from"].contains(&three)
+                || (verb == "get" && three == "your")
                 || (verb == "ask" && three == "about")
                 || ((verb == "talk" && three == "about" || verb == "start" || verb == "go")
                     && sentence.has(at, &["your"]))
@@ -182,10 +189,22 @@ fn wants_to_hear(sentence: &Sentence, at: usize) -> bool {
     }
 }
 
+/// "I want to give you a chance to ask us anything", "now it's your turn to ask"; not "you'll have the chance at the end".
+fn hands_over(sentence: &Sentence, at: usize) -> bool {
+    matches!(
+        &sentence.words[at..],
+        ["give", "you", "a" | "the" | "some", "chance" | "opportunity" | "time", ..]
+            | ["your", "turn" | "chance" | "opportunity", ..]
+    ) && sentence.has(at, &["ask", "questions"])
+        && !sentence.has(0, &["will", "'ll", "later", "end", "then"])
+}
+
 /// "My next question is…", "let me ask you about…"; not "I'll ask you about" or "a few questions".
 fn raises_a_question(words: &[&str], at: usize) -> bool {
     let before = |back: usize| at.checked_sub(back).map_or("", |at| words[at]);
     match &words[at..] {
+        // "Can I get you to explain that?"
+        ["get", "you", "to", ..] => true,
         ["question", "is" | "'s" | "would" | "about" | "on" | "concerns", _, ..] => {
             !["no", "good", "great", "big", "the"].contains(&before(1))
         }
@@ -199,7 +218,9 @@ fn raises_a_question(words: &[&str], at: usize) -> bool {
             ..,
         ] => {
             let asker = words[at.saturating_sub(6)..at].iter().any(|word| ["i", "me", "we"].contains(word));
-            asker && !["will", "'ll"].contains(&before(1)) && before(2) != "going"
+            asker
+                && !["will", "'ll", "won't", "'d", "not", "never", "don't"].contains(&before(1))
+                && before(2) != "going"
         }
         _ => false,
     }

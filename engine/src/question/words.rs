@@ -2,6 +2,8 @@
 //!
 //! Not here: what the words mean (`asking`, `idle`, `account`, `going_on`).
 
+use super::asking::{AUXILIARIES, QUESTION_WORDS};
+
 /// A sentence: its words in lower case, without marks, hesitations and stammered repetitions; contractions are two words
 /// ("what", "'s").
 #[derive(Debug, Default)]
@@ -9,6 +11,8 @@ pub(super) struct Sentence<'t> {
     pub(super) words: Vec<&'t str>,
     /// For each word, whether a comma, colon or dash stands before it.
     breaks: Vec<bool>,
+    /// For each word, whether a clause begins there.
+    begins: Vec<bool>,
     /// Whether it ends in a question mark.
     pub(super) asked: bool,
 }
@@ -17,11 +21,12 @@ impl<'t> Sentence<'t> {
     /// Whether a new clause begins at word `at`: at the start, after a mark, after "so" and the like, and after the greetings
     /// and fillers that follow one of these.
     pub(super) fn clause_begins(&self, at: usize) -> bool {
-        if at == 0 || self.breaks[at] {
-            return true;
-        }
-        let before = self.words[at - 1];
-        OPENERS.contains(&before) || (FILLERS.contains(&before) && self.clause_begins(at - 1))
+        self.begins[at]
+    }
+
+    /// Whether a comma, colon or dash stands before word `at`.
+    pub(super) fn after_mark(&self, at: usize) -> bool {
+        self.breaks[at]
     }
 
     /// The words from `at` to the next mark.
@@ -47,12 +52,31 @@ impl<'t> Sentence<'t> {
     }
 
     fn push(&mut self, word: &'t str, breaks: bool) {
-        if HESITATIONS.contains(&word) || (!breaks && self.words.last() == Some(&word)) {
-            // The next word takes over the mark before a hesitation: "so, um how".
+        if self.words.last() == Some(&word) {
             return;
         }
+        let begins = breaks
+            || self.words.last().is_none_or(|before| {
+                OPENERS.contains(before) || (self.begins[self.begins.len() - 1] && FILLERS.contains(before))
+            });
         self.words.push(word);
         self.breaks.push(breaks);
+        self.begins.push(begins);
+        self.forget_a_false_start();
+    }
+
+    /// "Can you, can you see", "could you just, sorry, could you wait": what began the same way some words before is dropped.
+    fn forget_a_false_start(&mut self) {
+        let [earlier @ .., first, second] = &self.words[..] else { return };
+        let from = earlier.len().saturating_sub(7);
+        let again = self.words[from..=earlier.len()].windows(2).position(|pair| pair == [*first, *second]);
+        let Some(again) = again.filter(|_| AUXILIARIES.contains(first) || QUESTION_WORDS.contains(first))
+        else {
+            return;
+        };
+        self.words.truncate(from + again + 2);
+        self.breaks.truncate(from + again + 2);
+        self.begins.truncate(from + again + 2);
     }
 }
 
@@ -72,9 +96,12 @@ pub(super) fn sentences(text: &str) -> Vec<Sentence<'_>> {
         if word_end > 0 {
             let (word, after) = rest.split_at(word_end);
             rest = after;
-            let count = sentence.words.len();
-            push_word(&mut sentence, word.trim_matches('\''), breaks);
-            breaks &= sentence.words.len() == count;
+            let word = word.trim_matches('\'');
+            // The next word takes over the mark before a hesitation: "so, um how".
+            if !hesitation(word) {
+                push_word(&mut sentence, word, breaks);
+                breaks = false;
+            }
             continue;
         }
         rest = &rest[first.len_utf8()..];
@@ -107,12 +134,7 @@ fn push_word<'t>(sentence: &mut Sentence<'t>, word: &'t str, breaks: bool) {
     if word.is_empty() {
         return;
     }
-    let unmarked = UNMARKED.iter().find(|(written, ..)| *written == word);
-    if let Some((_, stem, ending)) = unmarked {
-        sentence.push(stem, breaks);
-        sentence.push(ending, false);
-        return;
-    }
+    let word = UNMARKED.iter().find(|contraction| unmarked(contraction, word)).unwrap_or(&word);
     match word.rfind('\'') {
         Some(at) if matches!(&word[at..], "'s" | "'d" | "'re" | "'ve" | "'ll" | "'m") => {
             sentence.push(&word[..at], breaks);
@@ -120,6 +142,19 @@ fn push_word<'t>(sentence: &mut Sentence<'t>, word: &'t str, breaks: bool) {
         }
         _ => sentence.push(word, breaks),
     }
+}
+
+fn hesitation(word: &str) -> bool {
+    word.len() <= 3 && HESITATIONS.contains(&word)
+}
+
+/// Whether `word` is `contraction` without its apostrophe.
+fn unmarked(contraction: &str, word: &str) -> bool {
+    contraction.len() == word.len() + 1
+        && contraction.as_bytes()[0] == word.as_bytes()[0]
+        && contraction
+            .split_once('\'')
+            .is_some_and(|(stem, ending)| word.strip_prefix(stem).is_some_and(|rest| rest == ending))
 }
 
 /// Sounds, not words.
@@ -182,20 +217,39 @@ const FILLERS: &[&str] = &[
 /// After these a new clause begins wherever they stand; without marks nothing else tells.
 const OPENERS: &[&str] = &["so", "okay", "ok", "please", "alright", "now", "then", "anyway"];
 
-/// Contractions as a recogniser without apostrophes writes them.
-const UNMARKED: &[(&str, &str, &str)] = &[
-    ("whats", "what", "'s"),
-    ("hows", "how", "'s"),
-    ("wheres", "where", "'s"),
-    ("whos", "who", "'s"),
-    ("thats", "that", "'s"),
-    ("theres", "there", "'s"),
-    ("lets", "let", "'s"),
-    ("im", "i", "'m"),
-    ("ive", "i", "'ve"),
-    ("youre", "you", "'re"),
-    ("youve", "you", "'ve"),
-    ("youd", "you", "'d"),
+/// Contractions that a recogniser may write without their apostrophe. Not those that are a common word then ("were", "well",
+/// "ill", "its"); "wed" and "id" are seldom meant.
+const UNMARKED: &[&str] = &[
+    "what's",
+    "how's",
+    "where's",
+    "who's",
+    "that's",
+    "there's",
+    "let's",
+    "i'm",
+    "i've",
+    "i'd",
+    "we'd",
+    "we've",
+    "you're",
+    "you've",
+    "you'd",
+    "you'll",
+    "don't",
+    "doesn't",
+    "didn't",
+    "isn't",
+    "wasn't",
+    "aren't",
+    "weren't",
+    "haven't",
+    "hasn't",
+    "can't",
+    "couldn't",
+    "wouldn't",
+    "won't",
+    "shouldn't",
 ];
 
 #[cfg(test)]
@@ -223,6 +277,9 @@ mod tests {
         check("...", &[]);
         check("What’s Node.js?", &["what 's node js ?"]);
         check("So, um, how how would you… Fine.", &["so / how would you", "fine"]);
+        check("Can you, uh, can you see?", &["can you see ?"]);
+        check("Could you just, sorry, could you wait", &["could you wait"]);
+        check("Is the, uh, the id on, isnt it", &["is the i 'd on / isn't it"]);
         check("on-call – whats that", &["on call / what 's that"]);
         check("Mm-hmm.", &[]);
         check("何をしましたか？はい。", &["何をしましたか ?", "はい"]);
