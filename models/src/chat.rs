@@ -1,15 +1,15 @@
 //! The chat seam: a prompt in, an answer's text out, token by token.
 //!
 //! Three implementations: [`Notes`] needs no language model, [`OpenAiChat`] speaks to any OpenAI-compatible server,
-//! [`ScriptedChat`] is for tests. Not here: which CV lines matter to a prompt, variants, key points; the engine's
-//! answerer does that.
+//! [`ScriptedChat`] is for tests. [`SourceIndex`] tells which lines of a CV bear on a question. Not here: prompts, variants, key
+//! points; the engine's answerer does that.
 
 mod notes;
 mod openai;
 mod scripted;
 
 pub use self::{
-    notes::Notes,
+    notes::{Notes, SourceIndex, StemSet},
     openai::{LOG_DIRECTIVE, OpenAiChat, OpenAiChatConfig},
     scripted::{ScriptedChat, ScriptedDelta},
 };

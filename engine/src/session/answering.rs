@@ -267,7 +267,7 @@ impl Session {
         self.totals.answers += 1;
         let timings = running.clock.receipt();
         metrics::histogram!("first_token_seconds").record(timings.total_to_first_token as f64 / 1e3);
-        self.history.suggested(&running.content);
+        self.history.suggested(id, &running.content);
         self.emit(ServerMessage::Answer(Box::new(Answer {
             answer_id: id,
             turn: running.turn,
