@@ -181,6 +181,8 @@ fn a_real_tokeniser_finds_no_control_token_and_fewer_tokens_than_estimated() {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
     #[test]
     fn any_texts_fit_and_the_question_is_asked(
         profile in texts(), job in texts(), cv in texts(), asked in texts(),

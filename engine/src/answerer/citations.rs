@@ -102,6 +102,8 @@ impl Citations {
                 self.held.spaces.push(c);
             }
             '[' => self.held.inside = Some(String::new()),
+            // `[11 [99]]` without what is wrong in it would be `[11 ]`, which was never checked.
+            ']' if self.removed > 0 && self.is_open() => {}
             c => {
                 self.release(shown);
                 self.say(c, shown);
@@ -160,6 +162,11 @@ impl Citations {
             self.said.drain(..from);
             self.claim = self.claim.saturating_sub(from);
         }
+    }
+
+    /// Whether a bracket here would close a citation.
+    fn is_open(&self) -> bool {
+        self.said.rfind('[').is_some_and(|open| parse(&self.said[open + 1..]).is_some())
     }
 
     /// The sentence that a citation here stands in or behind, and what of it the citation is for.
@@ -226,7 +233,7 @@ fn parse(inside: &str) -> Option<Vec<RangeInclusive<u32>>> {
         return None;
     }
     let number = |text: &str| -> Option<u32> {
-        let text = text.trim();
+        let text = text.trim_matches(' ');
         let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
         // Beyond any document is beyond it, however far.
         is_number.then(|| text.parse().unwrap_or(u32::MAX))

@@ -163,3 +163,54 @@ static COMMON: LazyLock<HashSet<String>> = LazyLock::new(|| STEMS.of(FILLERS).in
 /// A word is frequent that more passages have than this, and than one in [`FREQUENT_SHARE`].
 const MIN_FREQUENT: usize = 3;
 const FREQUENT_SHARE: usize = 8;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn index(cv: &str) -> SourceIndex {
+        let lines =
+            cv.lines().zip(1..).map(|(line, number)| SourceLine { number, text: line.trim().to_owned() });
+        SourceIndex::new(lines.filter(|line| !line.text.is_empty()).collect())
+    }
+
+    const CV: &str = "Ada Lovelace\nAnalyst\n\nExperience\nEngine Ltd, 2020 – present\n- Wrote a program in Rust\n  for \
+                      numbers\n- Led six people\nMill & Co, 1999\n- Swept\nSkills\nRust, Go";
+
+    #[test]
+    fn lines_are_found_with_what_they_stand_under() {
+        let index = index(CV);
+        assert_eq!(index.relevant("Have you used Rust?"), [6, 7, 12]);
+        assert_eq!(index.relevant("Were you a leader?"), [8]);
+        assert_eq!(index.relevant("What are your skills?"), [12]);
+        assert_eq!(index.relevant("Tell me about yourself."), index.relevant("Tell me your story, Ada."));
+        assert_eq!(index.relevant("Have you used Haskell?"), [0; 0]);
+        assert_eq!(index.relevant("Your story with Haskell?"), [0; 0], "a name that the CV lacks");
+        assert_eq!(index.overview(), [1, 6, 7, 8, 9, 5]);
+        assert_eq!(index.around(6), [4, 5, 7]);
+        assert_eq!((index.around(12), index.around(11), index.around(99)), (vec![11], vec![], vec![]));
+    }
+
+    #[test]
+    fn words_are_counted_by_passage() {
+        let index = index(CV);
+        let words = StemSet::of("I wrote programs with numbers and numbers.");
+        assert_eq!(
+            [6, 7, 8, 11, 3].map(|line| index.shared(line, &words)),
+            [Some(3), Some(3), Some(0), Some(0), None]
+        );
+        assert_eq!(index.shared(8, &StemSet::of("leadership")), Some(0));
+        assert_eq!(index.shared(8, &StemSet::of("leadership").with_related()), Some(1));
+        assert_eq!(index.telling(&StemSet::of("worked with people on Rust")), StemSet::of("Rust"));
+        let german = "- und Rust\n".repeat(9) + "- und Perl\n";
+        let index = self::index(&german);
+        assert_eq!(index.telling(&StemSet::of("und Perl")), StemSet::of("Perl"));
+        assert!(StemSet::of("and the").is_empty() && index.overview().len() <= 10);
+    }
+
+    #[test]
+    fn nothing_is_found_in_nothing() {
+        let index = index("");
+        assert!(index.relevant("Tell me about yourself.").is_empty() && index.overview().is_empty());
+    }
+}
