@@ -134,7 +134,8 @@ impl Session {
         };
         hearing.set_candidate_terms(vocabulary::terms(&[&context.cv, &context.job_description]));
         let identity = identity(&principal, &context);
-        let answerer = Answerer::new(Arc::clone(&engine.chat), context);
+        let answerer =
+            Answerer::new(Arc::clone(&engine.chat), context).with_context_tokens(config.context_tokens);
         let remembered = engine.memories.take(&principal, &id);
         let history = remembered.map(History::carried_over).unwrap_or_default();
         let recorder = config

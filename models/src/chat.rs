@@ -1,8 +1,8 @@
 //! The chat seam: a prompt in, an answer's text out, token by token.
 //!
 //! [`Notes`] needs no language model, [`OpenAiChat`] speaks to any OpenAI-compatible server, [`AnthropicChat`] to Anthropic's
-//! Messages API, [`ScriptedChat`] is for tests.
-//! [`Fallback`] makes one of several, with time-outs and retries; [`Cached`] remembers answers. Not here: which CV lines matter to a prompt, variants, key points; the engine's
+//! Messages API, [`ScriptedChat`] is for tests. [`Fallback`] makes one of several, with time-outs and retries; [`Cached`] remembers
+//! answers. [`SourceIndex`] tells which lines of a CV bear on a question. Not here: prompts, variants, key points; the engine's
 //! answerer does that.
 
 mod anthropic;
@@ -18,7 +18,7 @@ pub use self::{
     anthropic::{AnthropicChat, AnthropicChatConfig},
     cached::{AnswerCache, Cached},
     fallback::{Fallback, Link},
-    notes::Notes,
+    notes::{Notes, SourceIndex, StemSet},
     openai::{LOG_DIRECTIVE, OpenAiChat, OpenAiChatConfig},
     scripted::{ScriptedChat, ScriptedDelta},
 };

@@ -23,6 +23,7 @@ mod words;
 pub use self::{
     cached::{Cached, TranscriptCache},
     fallback::{Fallback, FallbackConfig},
+    languages::language_name,
     openai::{OpenAiSpeechConfig, OpenAiTranscriber, UploadFormat},
     pool::{InferencePool, LoadError, PoolConfig, Precision},
     scripted::ScriptedTranscriber,

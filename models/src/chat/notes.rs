@@ -7,6 +7,7 @@
 mod cv;
 mod question;
 mod rank;
+mod relevance;
 mod words;
 
 use async_stream::stream;
@@ -15,8 +16,12 @@ use futures_util::stream::BoxStream;
 use self::{
     cv::{Cv, Kind, Section},
     question::{Keyword, Question, Topic},
+    rank::Ranker,
     words::Stems,
 };
+
+pub use self::relevance::{SourceIndex, StemSet};
+
 use super::{AnswerDelta, AnswerEnd, ChatError, ChatModel, ChatRequest};
 
 /// Picks talking points from a CV.
@@ -108,7 +113,7 @@ struct Points {
 
 impl Points {
     fn choose(cv: &Cv, question: &Question, stems: &Stems) -> Self {
-        let found = rank::find(cv, question, stems);
+        let found = Ranker::new(cv, stems).find(cv, question);
         let names: Vec<Keyword> = found.missing.iter().filter(|keyword| keyword.is_name).cloned().collect();
         if !found.passages.is_empty() {
             let passages = points(cv, found.passages.into_iter().flat_map(|index| with_details(cv, index)));

@@ -2,6 +2,11 @@
 //!
 //! Not here: which of them a model was trained on.
 
+/// The English name of the language with this ISO 639 code, in small letters: `german` for `de`.
+pub fn language_name(code: &str) -> Option<&'static str> {
+    LANGUAGES.iter().find(|(known, _)| *known == code).map(|(_, name)| *name)
+}
+
 /// Code and name. The last is known only to models after large-v2.
 pub(super) const LANGUAGES: [(&str, &str); 100] = [
     ("en", "english"),

@@ -180,7 +180,7 @@ const TOPICS: [(&str, Topic); 10] = [
 ];
 
 /// How interviewers speak: words that say nothing of what is asked about. Stop words of English come on top.
-const FILLERS: &str = "\
+pub(super) const FILLERS: &str = "\
     a able actually again also always another answer any anybody anyone anything approach area around ask \
     aspect back basically be become best better big biggest bit brief briefly bring build built business \
     came can candidate career case come comfortable companies company consider could cv day days deal \

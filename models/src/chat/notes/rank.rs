@@ -21,78 +21,97 @@ pub(super) struct Found {
     pub(super) missing: Vec<Keyword>,
 }
 
-/// Finds the passages that bear on the question's key words.
-///
-/// A passage is found by its own words, for less by the heading and role it stands under, and for less by words that
-/// are used of the same matter. When the question names something that the CV has, a passage must have it; when it
-/// names only what the CV has not, nothing is found. A word right behind one that the CV lacks does not count:
-/// "computing" does not answer "quantum computing".
-pub(super) fn find(cv: &Cv, question: &Question, stems: &Stems) -> Found {
-    let candidates: Vec<Candidate> = cv
-        .passages
-        .iter()
-        .enumerate()
-        .filter(|(_, passage)| passage.kind != Kind::Contact)
-        .map(|(index, passage)| {
-            let heading = passage.heading.map(|line| cv.line(line).to_owned()).unwrap_or_default();
-            let role = passage.role.map(|role| cv.text(&cv.passages[role])).unwrap_or_default();
-            Candidate { index, own: cv.text(passage), context: format!("{heading} {role}") }
-        })
-        .collect();
-
-    let texts = candidates.iter().flat_map(|candidate| [&candidate.own, &candidate.context]);
-    let known: HashSet<String> = texts.flat_map(|text| stems.of(text)).collect();
-    let names = names(cv, stems);
-    // The interviewer says the candidate's name, but does not ask about it.
-    let addressed: Vec<String> = cv.name().map(|name| stems.of(name)).unwrap_or_default();
-    let asked = |keyword: &&Keyword| {
-        keyword.stems.iter().any(|stem| known.contains(stem) || !addressed.contains(stem))
-    };
-    let keywords = question.keywords.iter().filter(asked).cloned().map(|mut keyword| {
-        keyword.is_name |= keyword.stems.iter().any(|stem| names.contains(stem));
-        keyword
-    });
-    let (covered, missing) = split(keywords, &known);
-    let asks_by_name = covered.iter().any(|keyword| keyword.is_name);
-    if covered.is_empty() || !asks_by_name && missing.iter().any(|keyword| keyword.is_name) {
-        return Found { passages: Vec::new(), missing };
-    }
-
-    let own = Index::new(stems, candidates.iter().map(|candidate| (candidate.index, candidate.own.as_str())));
-    let context =
-        Index::new(stems, candidates.iter().map(|candidate| (candidate.index, candidate.context.as_str())));
-    let mut passages: Vec<(usize, f32)> = candidates
-        .iter()
-        .filter_map(|&Candidate { index, .. }| {
-            let score = |stem: &String| own.score(index, stem) + CONTEXT * context.score(index, stem);
-            let mut total = 0.0;
-            let mut has_name = false;
-            for keyword in &covered {
-                let said: f32 = keyword.stems.iter().map(score).sum();
-                let related: f32 = keyword.related.iter().map(score).sum();
-                total += said + RELATED * related;
-                has_name |= keyword.is_name && said > 0.0;
-            }
-            let weight = match cv.passages[index].section {
-                section if question.topic == Some(Topic::Section(section)) => ASKED,
-                Section::Experience | Section::Projects => EVIDENCE,
-                _ => 1.0,
-            };
-            (total > 0.0 && (has_name || !asks_by_name)).then_some((index, total * weight))
-        })
-        .collect();
-    passages.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
-    let best = passages.first().map_or(0.0, |&(_, score)| score);
-    let near_best = passages.into_iter().take_while(|&(_, score)| score >= best * NEAR_BEST);
-    Found { passages: near_best.map(|(index, _)| index).collect(), missing }
+/// A CV, ready to be searched any number of times.
+pub(super) struct Ranker {
+    /// Indices of the passages that can be found.
+    candidates: Vec<usize>,
+    own: Index,
+    /// The headings and roles that passages stand under.
+    context: Index,
+    /// Stems that the CV has.
+    known: HashSet<String>,
+    /// Stems that it writes as names.
+    names: HashSet<String>,
+    /// Stems of the candidate's name.
+    addressed: Vec<String>,
 }
 
-/// A passage that can be found.
-struct Candidate {
-    index: usize,
-    own: String,
-    /// The heading and role it stands under.
-    context: String,
+impl Ranker {
+    pub(super) fn new(cv: &Cv, stems: &Stems) -> Self {
+        let candidates: Vec<usize> =
+            (0..cv.passages.len()).filter(|&index| cv.passages[index].kind != Kind::Contact).collect();
+        let own: Vec<String> = candidates.iter().map(|&index| cv.text(&cv.passages[index])).collect();
+        let context: Vec<String> = candidates
+            .iter()
+            .map(|&index| {
+                let passage = &cv.passages[index];
+                let heading = passage.heading.map(|line| cv.line(line)).unwrap_or_default();
+                let role = passage.role.map(|role| cv.text(&cv.passages[role])).unwrap_or_default();
+                format!("{heading} {role}")
+            })
+            .collect();
+        let texts = |texts: &[String]| {
+            Index::new(stems, candidates.iter().copied().zip(texts.iter().map(String::as_str)))
+        };
+        Self {
+            known: own.iter().chain(&context).flat_map(|text| stems.of(text)).collect(),
+            names: names(cv, stems),
+            addressed: cv.name().map(|name| stems.of(name)).unwrap_or_default(),
+            own: texts(&own),
+            context: texts(&context),
+            candidates,
+        }
+    }
+
+    /// Finds the passages of `cv`, of which this was made, that bear on the question's key words.
+    ///
+    /// A passage is found by its own words, for less by the heading and role it stands under, and for less by words that
+    /// are used of the same matter. When the question names something that the CV has, a passage must have it; when it
+    /// names only what the CV has not, nothing is found. A word right behind one that the CV lacks does not count:
+    /// "computing" does not answer "quantum computing".
+    pub(super) fn find(&self, cv: &Cv, question: &Question) -> Found {
+        // The interviewer says the candidate's name, but does not ask about it.
+        let asked = |keyword: &&Keyword| {
+            let mut stems = keyword.stems.iter();
+            stems.any(|stem| self.known.contains(stem) || !self.addressed.contains(stem))
+        };
+        let keywords = question.keywords.iter().filter(asked).cloned().map(|mut keyword| {
+            keyword.is_name |= keyword.stems.iter().any(|stem| self.names.contains(stem));
+            keyword
+        });
+        let (covered, missing) = split(keywords, &self.known);
+        let asks_by_name = covered.iter().any(|keyword| keyword.is_name);
+        if covered.is_empty() || !asks_by_name && missing.iter().any(|keyword| keyword.is_name) {
+            return Found { passages: Vec::new(), missing };
+        }
+
+        let mut passages: Vec<(usize, f32)> = self
+            .candidates
+            .iter()
+            .filter_map(|&index| {
+                let score =
+                    |stem: &String| self.own.score(index, stem) + CONTEXT * self.context.score(index, stem);
+                let mut total = 0.0;
+                let mut has_name = false;
+                for keyword in &covered {
+                    let said: f32 = keyword.stems.iter().map(score).sum();
+                    let related: f32 = keyword.related.iter().map(score).sum();
+                    total += said + RELATED * related;
+                    has_name |= keyword.is_name && said > 0.0;
+                }
+                let weight = match cv.passages[index].section {
+                    section if question.topic == Some(Topic::Section(section)) => ASKED,
+                    Section::Experience | Section::Projects => EVIDENCE,
+                    _ => 1.0,
+                };
+                (total > 0.0 && (has_name || !asks_by_name)).then_some((index, total * weight))
+            })
+            .collect();
+        passages.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+        let best = passages.first().map_or(0.0, |&(_, score)| score);
+        let near_best = passages.into_iter().take_while(|&(_, score)| score >= best * NEAR_BEST);
+        Found { passages: near_best.map(|(index, _)| index).collect(), missing }
+    }
 }
 
 /// Stems that the CV writes as names: a transcript may have them in small letters. Titles have capitals everywhere, so
