@@ -162,7 +162,7 @@ impl Session {
         metrics::counter!("sessions_total").increment(1);
         tracing::info!(session_id = session.id, "session opened");
         session.welcome();
-        session.warm_model(Role::Interviewer);
+        session.warm_model();
         if let Some(why) = missing {
             session.warn("context_unavailable", format!("answers know nothing of the candidate: {why}"));
         }
@@ -357,9 +357,16 @@ impl Session {
         }
     }
 
-    /// Whoever asks will want an answer soon: opens a connection to its model ahead of that.
-    fn warm_model(&self, role: Role) {
+    /// Somebody speaks who may ask: does ahead what an answer would wait for.
+    fn expect_question(&self, role: Role) {
         if role != Role::Candidate && self.config.answer_mode != AnswerMode::Off {
+            self.answers.prepare();
+            self.warm_model();
+        }
+    }
+
+    fn warm_model(&self) {
+        if self.config.answer_mode != AnswerMode::Off {
             // Bounded in time and number by the model itself.
             tokio::spawn(self.engine.chat.warm());
         }

@@ -60,7 +60,7 @@ fn answers(story: &[String]) -> Vec<&str> {
 
 #[tokio::test(start_paused = true)]
 async fn an_answer_begun_at_the_pause_is_there_when_the_turn_ends() {
-    let chat = chat(&["One ", "two."]);
+    let chat = chat(&["One", " two."]);
     let mut setup = Setup::hearing(QUESTION);
     setup.chat = Arc::new(chat.clone());
     let mut conversation = setup.start().await;
@@ -79,8 +79,8 @@ async fn an_answer_begun_at_the_pause_is_there_when_the_turn_ends() {
         answers(&conversation.finish().await.story()),
         [
             "answer_started 1 turn 1: How would you test this?",
-            "answer_delta 1.0 One ",
-            "answer_delta 1.1 two.",
+            "answer_delta 1.0 One",
+            "answer_delta 1.1  two.",
             "answer 1 One two."
         ]
     );
@@ -181,7 +181,7 @@ impl ChatModel for Flood {
         let polled = Arc::clone(&self.0);
         let words = (0..2_000).map(move |_| {
             polled.fetch_add(1, Ordering::Relaxed);
-            Ok(AnswerDelta::Text("word ".to_owned()))
+            Ok(AnswerDelta::Text(" word".to_owned()))
         });
         let end = Ok(AnswerDelta::Done(AnswerEnd::new("stop", "flood")));
         stream::iter([Ok(AnswerDelta::RequestSent)].into_iter().chain(words).chain([end])).boxed()
@@ -191,7 +191,7 @@ impl ChatModel for Flood {
 #[tokio::test(start_paused = true)]
 async fn the_other_variants_wait_for_the_first_text_of_the_preferred_one() {
     let chat = ScriptedChat::sequence([
-        vec![ScriptedDelta::Wait(ms(2_000)), text("Formal "), ScriptedDelta::Wait(ms(500)), text("one.")],
+        vec![ScriptedDelta::Wait(ms(2_000)), text("Formal"), ScriptedDelta::Wait(ms(500)), text(" one.")],
         vec![ScriptedDelta::Wait(ms(100)), text("Balanced.")],
         vec![ScriptedDelta::Wait(ms(200)), text("Simple.")],
     ]);
@@ -212,14 +212,14 @@ async fn the_other_variants_wait_for_the_first_text_of_the_preferred_one() {
         answers(&ended.story()),
         [
             "answer_started 1 turn 1: How would you test this?",
-            "answer_delta 1.0 Formal ",
+            "answer_delta 1.0 Formal",
             "answer_started 2 turn 1: How would you test this?",
             "answer_started 3 turn 1: How would you test this?",
             "answer_delta 2.0 Balanced.",
             "answer 2 Balanced.",
             "answer_delta 3.0 Simple.",
             "answer 3 Simple.",
-            "answer_delta 1.1 one.",
+            "answer_delta 1.1  one.",
             "answer 1 Formal one.",
         ]
     );
@@ -324,7 +324,7 @@ async fn a_question_in_two_turns_is_answered_as_one() {
 async fn a_provider_that_breaks_off_is_followed_by_another_answer_once() {
     let broken = || ScriptedDelta::Fail(ChatError::Provider("gone".to_owned()));
     let story = |on_break, second: Vec<ScriptedDelta>| async move {
-        let chat = ScriptedChat::sequence([vec![text("One "), broken()], second]);
+        let chat = ScriptedChat::sequence([vec![text("One"), broken()], second]);
         let mut setup = Setup::hearing("Hello.");
         setup.chat = Arc::new(chat);
         setup.defaults.on_break = on_break;
@@ -334,7 +334,7 @@ async fn a_provider_that_breaks_off_is_followed_by_another_answer_once() {
         story[2..story.len() - 1].to_vec()
     };
     let asked_again =
-        ["answer_delta 1.0 One ", "warning answer_asked_again", "answer_cancelled 1 ProviderError"];
+        ["answer_delta 1.0 One", "warning answer_asked_again", "answer_cancelled 1 ProviderError"];
     assert_eq!(
         story(OnBreak::AskNext, vec![text("Two.")]).await,
         [&asked_again[..], &["answer_started 2 turn 0: Why?", "answer_delta 2.0 Two.", "answer 2 Two."]]
@@ -342,17 +342,17 @@ async fn a_provider_that_breaks_off_is_followed_by_another_answer_once() {
     );
     let twice = [
         "answer_started 2 turn 0: Why?",
-        "answer_delta 2.0 Two ",
+        "answer_delta 2.0 Two",
         "error 4503 fatal false",
         "answer_cancelled 2 ProviderError",
     ];
     assert_eq!(
-        story(OnBreak::AskNext, vec![text("Two "), broken()]).await,
+        story(OnBreak::AskNext, vec![text("Two"), broken()]).await,
         [&asked_again[..], &twice].concat()
     );
     assert_eq!(
         story(OnBreak::Keep, vec![text("Two.")]).await,
-        ["answer_delta 1.0 One ", "error 4503 fatal false", "answer_cancelled 1 ProviderError"]
+        ["answer_delta 1.0 One", "error 4503 fatal false", "answer_cancelled 1 ProviderError"]
     );
 }
 

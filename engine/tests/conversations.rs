@@ -38,8 +38,8 @@ async fn a_question_is_written_down_and_answered() {
             "speech_ended 1 at 2520",
             "final 1 500-2520 How would you test this?",
             "answer_started 1 turn 1: How would you test this?",
-            "answer_delta 1.0 One ",
-            "answer_delta 1.1 two.",
+            "answer_delta 1.0 One",
+            "answer_delta 1.1  two.",
             "answer 1 One two.",
             "stream_ended Client 3500 ms 1 turns 1 answers",
         ]
@@ -167,7 +167,7 @@ async fn a_file_gives_the_same_events_at_any_speed() {
 
 #[tokio::test(start_paused = true)]
 async fn the_client_cancels_an_answer_and_the_model_stops() {
-    let chat = ScriptedChat::new([ScriptedDelta::Text("One ".to_owned()), ScriptedDelta::Hang]);
+    let chat = ScriptedChat::new([ScriptedDelta::Text("One".to_owned()), ScriptedDelta::Hang]);
     let mut setup = Setup::hearing(QUESTION);
     setup.chat = Arc::new(chat.clone());
     let mut conversation = setup.start().await;
@@ -179,7 +179,7 @@ async fn the_client_cancels_an_answer_and_the_model_stops() {
         story[4..],
         [
             "answer_started 1 turn 1: How would you test this?",
-            "answer_delta 1.0 One ",
+            "answer_delta 1.0 One",
             "answer_cancelled 1 Client",
             "error 4400 fatal false",
             "stream_ended Client 3000 ms 1 turns 0 answers",
@@ -482,14 +482,14 @@ async fn a_provider_that_breaks_off_is_told_and_the_text_stands() {
     let mut setup = Setup::hearing(QUESTION);
     setup.defaults.on_break = OnBreak::Keep;
     setup.chat =
-        Arc::new(ScriptedChat::new([ScriptedDelta::Text("One ".to_owned()), ScriptedDelta::Fail(broken)]));
+        Arc::new(ScriptedChat::new([ScriptedDelta::Text("One".to_owned()), ScriptedDelta::Fail(broken)]));
     let mut conversation = setup.start().await;
     conversation.say(&[speech(2_000), silence(1_000)].concat()).await;
     let story = conversation.finish().await.story();
     assert_eq!(
         story[5..],
         [
-            "answer_delta 1.0 One ",
+            "answer_delta 1.0 One",
             "error 4503 fatal false",
             "answer_cancelled 1 ProviderError",
             "stream_ended Client 3000 ms 1 turns 0 answers"

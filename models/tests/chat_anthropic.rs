@@ -1,6 +1,6 @@
 //! `AnthropicChat` over scripted servers: the suite of every chat model, what it makes of what servers send, what it sends.
 //!
-//! Not here: time-outs and retries (`chat_fallback.rs`). The API's own server cannot be had in a test.
+//! Not here: time-outs and retries (`chat_fallback.rs`). The API's own server cannot be had in a test; llama.cpp speaks it.
 
 #![allow(clippy::unwrap_used, reason = "a test says so by panicking")]
 
@@ -15,6 +15,7 @@ use common::{
         Case, chunked, collect, conforms, drop_after_first_text, events, reads_what_servers_send, request,
         response, sse, stream,
     },
+    llm_server::LlmServer,
     sse_server::{SseServer, Step},
 };
 use models::chat::{
@@ -26,6 +27,7 @@ use serde_json::{Value, json};
 #[allow(dead_code)]
 mod common {
     pub(crate) mod conformance;
+    pub(crate) mod llm_server;
     pub(crate) mod sse_server;
 }
 
@@ -47,6 +49,23 @@ async fn anthropic_conforms_and_stops_when_dropped() {
     let server = SseServer::start(vec![stream(&PLAIN[..5]), Step::Pause]).await;
     drop_after_first_text(&anthropic(&server), request()).await;
     server.client_closed().await;
+}
+
+/// llama.cpp speaks this API too.
+#[tokio::test]
+async fn anthropic_conforms_over_a_real_server() {
+    let Some(server) = tokio::task::spawn_blocking(LlmServer::start).await.unwrap() else { return };
+    let base_url = server.address().to_owned();
+    let config = AnthropicChatConfig { base_url, ..AnthropicChatConfig::new("smollm2") };
+    let model = AnthropicChat::new(config).unwrap();
+    model.warm().await;
+    let short = ChatRequest { max_tokens: 24, ..request() };
+    let end = conforms(&model, short.clone()).await;
+    assert!(["stop", "length"].contains(&end.finish_reason.as_str()), "{end:?}");
+    let usage = end.usage.unwrap();
+    assert!((10..100).contains(&usage.prompt) && (1..=24).contains(&usage.completion), "{usage:?}");
+    let again = conforms(&model, short).await.usage.unwrap();
+    assert_eq!(again.prompt, usage.prompt, "what the server's cache had counts too");
 }
 
 #[tokio::test]

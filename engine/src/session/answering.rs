@@ -98,6 +98,11 @@ impl Answers {
         !self.running.is_empty()
     }
 
+    /// Reads the CV now, which the first question would else wait for.
+    pub(super) fn prepare(&self) {
+        self.answerer.prepare();
+    }
+
     /// The next step of any answer. Cancel-safe; never ready when none is running.
     pub(super) async fn next(&mut self) -> (u64, Step) {
         poll_fn(|context| {
@@ -375,7 +380,10 @@ impl Session {
     fn take_finished(&mut self, id: u64) -> Option<Running> {
         let running = self.answers.running.iter_mut().find(|running| running.id == id)?;
         let rest = running.citations.finish();
-        self.show(id, rest);
+        metrics::counter!("citations_removed_total").increment(running.citations.removed());
+        if !rest.trim().is_empty() {
+            self.show(id, rest);
+        }
         self.answers.take(id)
     }
 

@@ -211,7 +211,7 @@ impl Session {
                 channel.turn = Some(turn);
                 let role = channel.role;
                 self.take_next_config();
-                self.warm_model(role);
+                self.expect_question(role);
                 self.emit(ServerMessage::SpeechStarted {
                     channel: index as u8,
                     role,

@@ -91,7 +91,7 @@ impl Setup {
             limits: SessionLimits::default(),
             defaults: SessionConfig { interim_results: false, ..SessionConfig::default() },
             transcriber: Arc::new(transcriber),
-            chat: Arc::new(chat(&["One ", "two."])),
+            chat: Arc::new(chat(&["One", " two."])),
             context: Arc::new(OneCandidate(context)),
             recorder: Arc::new(RecentSessions::default()),
             meter: Arc::new(MonthlyMeter::new(MonthlyLimits::default())),
