@@ -163,6 +163,7 @@ impl Session {
         tracing::info!(session_id = session.id, "session opened");
         session.welcome();
         session.warm_model();
+        session.prefill();
         if let Some(why) = missing {
             session.warn("context_unavailable", format!("answers know nothing of the candidate: {why}"));
         }

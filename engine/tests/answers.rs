@@ -510,3 +510,55 @@ async fn what_a_model_warns_of_reaches_the_client() {
     let story = conversation.finish().await.story();
     assert_eq!(story.iter().filter(|line| *line == "warning answers_fallback").count(), 1, "{story:#?}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_model_that_keeps_prompts_is_given_the_papers_ahead_and_it_is_paid() {
+    let meter = Arc::new(Ledger::default());
+    let prefills = Arc::new(Prefills::default());
+    let mut setup = Setup::hearing("Hello.");
+    setup.meter = Arc::clone(&meter) as Arc<dyn UsageMeter>;
+    setup.chat = Arc::clone(&prefills) as Arc<dyn ChatModel>;
+    let conversation = setup.start().await;
+    tokio::task::yield_now().await;
+    conversation.send(ClientMessage::AnswerNow { text: Some(QUESTION.to_owned()), turn: None }).await;
+    conversation.finish().await;
+    tokio::task::yield_now().await;
+    let requests = prefills.0.lock().unwrap().clone();
+    let [ahead, asked] = &requests[..] else { panic!("{} requests", requests.len()) };
+    let common = ahead.bytes().zip(asked.bytes()).take_while(|(a, b)| a == b).count();
+    let papers = ahead.find("Built engines").unwrap();
+    assert!(common > papers, "the request begins as what was read ahead: {common} bytes of {papers}");
+    assert_eq!(meter.0.lock().unwrap()[0].1, Some(43), "as the provider counts");
+}
+
+/// Keeps what it reads.
+#[derive(Default)]
+struct Prefills(Mutex<Vec<String>>);
+
+impl Prefills {
+    fn read(&self, request: &ChatRequest) {
+        let text = request.messages.iter().map(|message| message.content.as_str()).collect();
+        self.0.lock().unwrap().push(text);
+    }
+}
+
+impl ChatModel for Prefills {
+    fn name(&self) -> &str {
+        "prefills"
+    }
+
+    fn answer(&self, request: ChatRequest) -> BoxStream<'static, Result<AnswerDelta, ChatError>> {
+        self.read(&request);
+        let text = AnswerDelta::Text("Yes.".to_owned());
+        stream::iter([text, AnswerDelta::Done(AnswerEnd::new("stop", "prefills"))].map(Ok)).boxed()
+    }
+
+    fn prefills(&self) -> bool {
+        true
+    }
+
+    fn prefill(&self, request: ChatRequest) -> BoxFuture<'static, Option<TokenUsage>> {
+        self.read(&request);
+        ready(Some(TokenUsage { prompt: 42, completion: 1 })).boxed()
+    }
+}

@@ -183,6 +183,19 @@ pub trait ChatModel: Send + Sync {
     /// Needs a tokio runtime with time and I/O to be polled in. Dropping the stream at any point cancels the request.
     fn answer(&self, request: ChatRequest) -> BoxStream<'static, Result<AnswerDelta, ChatError>>;
 
+    /// Whether [`prefill`](Self::prefill) does anything.
+    fn prefills(&self) -> bool {
+        false
+    }
+
+    /// Lets the provider read the messages of `request` ahead, so that a later request that begins with the same text is answered
+    /// sooner. The answer, of one token, is thrown away. What it cost, if the provider says so; nobody is told of failures.
+    /// Dropping the future cancels.
+    fn prefill(&self, request: ChatRequest) -> BoxFuture<'static, Option<TokenUsage>> {
+        drop(request);
+        Box::pin(std::future::ready(None))
+    }
+
     /// Opens a connection that the next request will find open, unless there is one. Ends when that is done or has failed,
     /// within seconds; nobody is told. Dropping the future gives up.
     fn warm(&self) -> BoxFuture<'static, ()> {

@@ -16,7 +16,7 @@ use common::{
 };
 use futures_util::{FutureExt, StreamExt};
 use models::chat::{
-    AnswerDelta, AnswerEnd, ChatError, ChatModel, LOG_DIRECTIVE, OpenAiChat, OpenAiChatConfig,
+    AnswerDelta, AnswerEnd, ChatError, ChatModel, LOG_DIRECTIVE, OpenAiChat, OpenAiChatConfig, TokenUsage,
 };
 
 #[allow(dead_code)]
@@ -61,6 +61,32 @@ impl std::io::Write for LogLines {
 
     fn flush(&mut self) -> std::io::Result<()> {
         Ok(())
+    }
+}
+
+#[tokio::test]
+async fn openai_lets_a_server_here_read_a_prompt_ahead() {
+    let body =
+        r#"{"choices":[{"message":{"content":"I"}}],"usage":{"prompt_tokens":7,"completion_tokens":1}}"#;
+    let server = SseServer::start(vec![response("200 OK", body)]).await;
+    let model = openai(&server, |config| config.logprobs = true);
+    assert!(model.prefills(), "the server is on this machine");
+    let usage = model.prefill(request()).await;
+    assert_eq!(usage, Some(TokenUsage { prompt: 7, completion: 1 }));
+    let sent = server.requests().remove(0);
+    let (head, body) = sent.split_once("\r\n\r\n").unwrap();
+    assert!(head.starts_with("POST /v1/chat/completions"), "{head}");
+    assert!(
+        body.contains(r#""max_tokens":1,"#) && !body.contains("stream") && !body.contains("logprobs"),
+        "{body}"
+    );
+
+    assert!(!openai(&server, |config| config.prefill = Some(false)).prefills());
+    let elsewhere = openai(&server, |config| config.base_url = "https://models.example/v1".to_owned());
+    assert!(!elsewhere.prefills(), "servers that may bill it are not asked");
+    for steps in [vec![response("500 Oops", "{}")], vec![Step::Close], vec![response("200 OK", "nonsense")]] {
+        let server = SseServer::start(steps).await;
+        assert_eq!(openai(&server, |_| ()).prefill(request()).await, None);
     }
 }
 

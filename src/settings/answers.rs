@@ -165,6 +165,18 @@ impl Reader {
         configured.then_some(config)
     }
 
+    fn prefill(&mut self) -> Option<bool> {
+        match self.get("answers.prefill", "auto".to_owned()).as_str() {
+            "auto" => None,
+            "on" => Some(true),
+            "off" => Some(false),
+            other => {
+                self.problem(format!("answers.prefill is {other:?}: use \"auto\", \"on\" or \"off\""));
+                None
+            }
+        }
+    }
+
     /// The OpenAI-compatible server, if one is named.
     fn openai_answers(&mut self) -> Option<OpenAiChatConfig> {
         let default = OpenAiChatConfig::new("gpt-4o-mini");
@@ -180,6 +192,7 @@ impl Reader {
             headers: headers.into_iter().collect(),
             logprobs: self.get("answers.logprobs", default.logprobs),
             usage: self.get("answers.usage", default.usage),
+            prefill: self.prefill(),
             ..OpenAiChatConfig::new("")
         };
         configured.then_some(config)

@@ -7,9 +7,10 @@ use std::{future::poll_fn, sync::Arc, task::Poll};
 use codecs::SampleIndex;
 use futures_util::StreamExt as _;
 use models::chat::{AnswerDelta, AnswerEnd};
-use protocol::{Answer, CancelReason, CloseCode, Role, ServerMessage, Variant};
+use protocol::{Answer, AnswerMode, CancelReason, CloseCode, Role, ServerMessage, Variant};
 use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::{
     ClientError, Session,
@@ -40,6 +41,8 @@ pub(super) struct Answers {
     /// Who is polled first, so that a flood of one answer does not starve the others.
     turn_to_poll: usize,
     next_id: u64,
+    /// Ends with the session.
+    prefilling: Option<AbortOnDropHandle<()>>,
     /// The last turn that could have been answered, in case it goes on.
     last: Option<LastTurn>,
 }
@@ -90,6 +93,7 @@ impl Answers {
             budget: Budget::new(config.max_speculative_requests_per_minute),
             turn_to_poll: 0,
             next_id: 1,
+            prefilling: None,
             last: None,
         }
     }
@@ -290,6 +294,18 @@ impl Session {
             prompt.request.context = Some(context.finalize().into());
         }
         prompt
+    }
+
+    /// Lets the model read ahead what all prompts of this session begin with, where that costs nothing but its time.
+    pub(super) fn prefill(&mut self) {
+        if self.config.answer_mode == AnswerMode::Off || !self.engine.chat.prefills() {
+            return;
+        }
+        let language = self.config.language.clone().unwrap_or_default();
+        let prompt = self.prompt("", &language, self.config.variants[0], &History::default());
+        let (meter, principal) = (Arc::clone(&self.engine.meter), self.principal.clone());
+        let prefill = asking::prefill(meter, principal, Arc::clone(&self.engine.chat), prompt);
+        self.answers.prefilling = Some(AbortOnDropHandle::new(tokio::spawn(prefill)));
     }
 
     pub(super) fn steps(&self, prompt: Prompt) -> Steps {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use futures_util::{StreamExt as _, stream::BoxStream};
-use models::chat::{AnswerDelta, ChatError};
+use models::chat::{AnswerDelta, ChatError, ChatModel};
 use tokio::time::timeout;
 
 use super::PORT_TIMEOUT;
@@ -68,6 +68,27 @@ pub(super) fn ask(
         yield Step::Over;
     }
     .boxed()
+}
+
+/// Lets the model read `prompt` ahead, paid from the plan as any request. Ends when that is done, was refused, or has failed.
+pub(super) async fn prefill(
+    meter: Arc<dyn UsageMeter>,
+    principal: Principal,
+    chat: Arc<dyn ChatModel>,
+    prompt: Prompt,
+) {
+    let prompt_tokens = prompt.prompt_tokens;
+    let Ok(Ok(reservation)) = timeout(PORT_TIMEOUT, meter.reserve(&principal, prompt_tokens + 1)).await
+    else {
+        // Whoever asks is told of the limit.
+        return;
+    };
+    let mut bill = Bill { meter, principal, reservation, cost: Cost::new(prompt_tokens) };
+    bill.cost.note(&AnswerDelta::RequestSent);
+    let usage = chat.prefill(prompt.request).await;
+    bill.cost.reported = usage.map(|usage| usage.prompt + usage.completion);
+    metrics::counter!("prompts_prefilled_total").increment(1);
+    metrics::counter!("prompts_prefilled_tokens_total").increment(bill.cost.tokens());
 }
 
 /// What a request has cost so far, in tokens: as the provider counts, or else by an estimate.

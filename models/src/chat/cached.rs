@@ -10,7 +10,7 @@ use futures_util::{StreamExt, future::BoxFuture, stream::BoxStream};
 use moka::{policy::EvictionPolicy, sync::Cache};
 use sha2::{Digest, Sha256};
 
-use super::{AnswerDelta, AnswerEnd, ChatError, ChatModel, ChatRequest};
+use super::{AnswerDelta, AnswerEnd, ChatError, ChatModel, ChatRequest, TokenUsage};
 
 /// Answers by what they answer. Clones are the same cache, which several [`Cached`] may share.
 #[derive(Clone)]
@@ -123,6 +123,14 @@ impl<M: ChatModel> ChatModel for Cached<M> {
                 yield delta;
             }
         })
+    }
+
+    fn prefills(&self) -> bool {
+        self.inner.prefills()
+    }
+
+    fn prefill(&self, request: ChatRequest) -> BoxFuture<'static, Option<TokenUsage>> {
+        self.inner.prefill(request)
     }
 
     fn warm(&self) -> BoxFuture<'static, ()> {

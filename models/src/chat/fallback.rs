@@ -11,7 +11,7 @@ use futures_util::{StreamExt, future::BoxFuture, stream::BoxStream};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use self::health::{Attempt, Health, Switch};
-use super::{AnswerDelta, ChatError, ChatModel, ChatRequest};
+use super::{AnswerDelta, ChatError, ChatModel, ChatRequest, TokenUsage};
 
 /// A model of a chain, and how long to bear with it.
 #[derive(Clone)]
@@ -148,6 +148,16 @@ impl ChatModel for Fallback {
             }
             yield Err(why.unwrap_or_else(|| ChatError::Provider("nobody was asked".into())));
         })
+    }
+
+    /// Of the link that the next request will ask.
+    fn prefills(&self) -> bool {
+        self.chain.links[self.chain.health.foremost()].model.prefills()
+    }
+
+    /// Of the link that the next request will ask; says nothing about its health.
+    fn prefill(&self, request: ChatRequest) -> BoxFuture<'static, Option<TokenUsage>> {
+        self.chain.links[self.chain.health.foremost()].model.prefill(request)
     }
 
     /// Of the link that the next request will ask.

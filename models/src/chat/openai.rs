@@ -21,8 +21,9 @@ use async_openai::{
 };
 use async_stream::try_stream;
 use futures_util::{StreamExt, future::BoxFuture, stream::BoxStream};
+use http::header::CONTENT_TYPE;
 use serde_json::{Value, json};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use self::{exchange::Exchange, fault::Faults};
 use super::{
@@ -132,6 +133,36 @@ impl ChatModel for OpenAiChat {
         })
     }
 
+    fn prefills(&self) -> bool {
+        self.config.prefill.unwrap_or(self.endpoint.is_loopback())
+    }
+
+    /// Takes [`PREFILL`] at most.
+    fn prefill(&self, request: ChatRequest) -> BoxFuture<'static, Option<TokenUsage>> {
+        let Self { config, endpoint, http, warmth } = self.clone();
+        let mut body = body(&config, &ChatRequest { max_tokens: 1, ..request });
+        for field in ["stream", "stream_options", "logprobs"] {
+            body.as_object_mut().map(|body| body.remove(field));
+        }
+        let post = http.post(endpoint.url("/chat/completions")).headers(endpoint.headers());
+        let post = post.header(CONTENT_TYPE, "application/json").body(body.to_string());
+        Box::pin(async move {
+            let answered = async {
+                let mut chunks = post.send().await.ok()?.error_for_status().ok()?.bytes_stream();
+                let mut answer = Vec::new();
+                while let Some(chunk) = chunks.next().await {
+                    answer.extend_from_slice(&chunk.ok()?);
+                    if answer.len() > PREFILL_BYTES {
+                        return None;
+                    }
+                }
+                warmth.used();
+                usage(&serde_json::from_slice(&answer).ok()?)
+            };
+            timeout(PREFILL, answered).await.ok().flatten()
+        })
+    }
+
     /// Asks for the list of models, unless an answer ended in the last 30 s. Takes 3 s at most.
     fn warm(&self) -> BoxFuture<'static, ()> {
         let Self { endpoint, http, warmth, .. } = self.clone();
@@ -172,11 +203,7 @@ impl Answer {
             }
         }
         // Servers that count as they go send ever larger counts; the last stands.
-        if let (Some(prompt), Some(completion)) =
-            (event["usage"]["prompt_tokens"].as_u64(), event["usage"]["completion_tokens"].as_u64())
-        {
-            self.usage = Some(TokenUsage { prompt, completion });
-        }
+        self.usage = usage(event).or(self.usage);
         // A refusal comes in a field of its own; unread, it would look like an answer without text.
         let delta = &choice["delta"];
         let text = delta["content"].as_str().filter(|text| !text.is_empty()).or(delta["refusal"].as_str());
@@ -210,6 +237,13 @@ impl Answer {
     }
 }
 
+/// What an event or answer says was used.
+fn usage(event: &Value) -> Option<TokenUsage> {
+    let usage = &event["usage"];
+    let (prompt, completion) = (usage["prompt_tokens"].as_u64()?, usage["completion_tokens"].as_u64()?);
+    Some(TokenUsage { prompt, completion })
+}
+
 /// The JSON of the request.
 fn body(config: &OpenAiChatConfig, request: &ChatRequest) -> Value {
     let messages: Vec<Value> = request
@@ -238,5 +272,8 @@ fn body(config: &OpenAiChatConfig, request: &ChatRequest) -> Value {
     body
 }
 
+/// A small computer reads a CV in this time.
+const PREFILL: Duration = Duration::from_secs(120);
+const PREFILL_BYTES: usize = 64 << 10;
 /// Wait for the end of a stream whose answer is already whole.
 const LAST_EVENT: Duration = Duration::from_millis(250);

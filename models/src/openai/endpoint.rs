@@ -84,6 +84,11 @@ impl Endpoint {
         Ok(Self { base, headers, is_loopback, no_key: SecretString::default() })
     }
 
+    /// Whether the server is on this machine.
+    pub(crate) fn is_loopback(&self) -> bool {
+        self.is_loopback
+    }
+
     /// An HTTP client for this server alone, which keeps connections open: nobody asks anything for minutes of an interview. What
     /// stands between is kept aware of an idle connection, and one that leads nowhere any more is noticed.
     pub(crate) fn http_client(

@@ -27,6 +27,10 @@ pub struct OpenAiChatConfig {
     /// Ask for the number of tokens used. OpenAI itself is always asked; most other servers know the question (`stream_options`),
     /// some refuse the request for it, some tell unasked. Default: off.
     pub usage: bool,
+    /// Let the server read a session's prompt ahead. For servers that keep what they have read of a prompt and whose time costs
+    /// nothing, as `llama-server`, Ollama and vLLM on this machine: there, reading a CV is most of the wait for an answer. Default,
+    /// `None`: for servers on this machine.
+    pub prefill: Option<bool>,
     /// To reach the server: DNS, TCP and TLS, when no connection is open. Default: 3 s.
     pub connect_timeout: Duration,
 }
@@ -42,6 +46,7 @@ impl OpenAiChatConfig {
             headers: Vec::new(),
             logprobs: false,
             usage: false,
+            prefill: None,
             connect_timeout: Duration::from_secs(3),
         }
     }
