@@ -263,7 +263,7 @@ async fn anthropic_reads_what_servers_send() {
             "529",
             vec![response("529 Overloaded", error_event!("overloaded_error"))],
             &[],
-            failed("529 <unknown status code>: oh"),
+            failed("529: oh"),
         ),
         (
             "401, quoting the key",
@@ -272,7 +272,7 @@ async fn anthropic_reads_what_servers_send() {
                 r#"{"type":"error","error":{"type":"authentication_error","message":"invalid x-api-key sk-secret"}}"#,
             )],
             &[],
-            Err(ChatError::Unauthorised("401 Unauthorized, no further reason".into())),
+            Err(ChatError::Unauthorised("401 Unauthorized, authentication_error".into())),
         ),
         (
             "400, quoting the prompt",

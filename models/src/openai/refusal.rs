@@ -38,7 +38,8 @@ impl Refusal {
             }
         }
         let json: Value = serde_json::from_slice(&body).unwrap_or_default();
-        let code = json["error"]["code"].as_str().map(str::to_owned);
+        let error = &json["error"];
+        let code = error["code"].as_str().or(error["type"].as_str()).map(str::to_owned);
         Self { status, code, retry_after, message: server_message(&json) }
     }
 
@@ -49,13 +50,18 @@ impl Refusal {
 
     /// The status and what the server says; of refused credentials only the code.
     pub(crate) fn text(&self) -> String {
+        // Some have no name, such as 529 of servers that are overloaded.
+        let status = match self.status.canonical_reason() {
+            Some(_) => self.status.to_string(),
+            None => self.status.as_str().to_owned(),
+        };
         match &self.message {
             // The message of these repeats the key, or most of it.
             _ if self.is_unauthorised() => {
-                format!("{}, {}", self.status, self.code.as_deref().unwrap_or("no further reason"))
+                format!("{status}, {}", self.code.as_deref().unwrap_or("no further reason"))
             }
-            Some(message) => format!("{}: {message}", self.status),
-            None => self.status.to_string(),
+            Some(message) => format!("{status}: {message}"),
+            None => status,
         }
     }
 }

@@ -85,7 +85,7 @@ impl Answer {
         // In the words that the OpenAI API has for them, which clients know.
         let finish_reason = match self.stop_reason.as_deref() {
             Some("end_turn" | "stop_sequence") => "stop",
-            Some("max_tokens") => "length",
+            Some("max_tokens" | "model_context_window_exceeded") => "length",
             Some("refusal") => "content_filter",
             Some(other) => other,
             None => "unknown",
