@@ -5,6 +5,7 @@
 use std::collections::VecDeque;
 
 use protocol::Role;
+use sha2::{Digest as _, Sha256};
 
 use crate::answerer::{budget, sentences, untrusted};
 
@@ -115,6 +116,15 @@ impl History {
             lines.push(LEFT_OUT.to_owned());
         }
         lines.into_iter().rev().collect()
+    }
+
+    /// Takes what a prompt for `question` could hold of the conversation into `digest`.
+    pub(crate) fn digest_before(&self, question: &str, digest: &mut Sha256) {
+        for entry in self.before(question) {
+            digest.update(entry.label());
+            digest.update((entry.text.len() as u64).to_le_bytes());
+            digest.update(&entry.text);
+        }
     }
 
     /// Entries that stand before `question`, oldest first.

@@ -20,28 +20,47 @@ pub struct Memories(Mutex<VecDeque<Memory>>);
 struct Memory {
     principal: Principal,
     session_id: String,
+    /// The connection that goes on with it: what an earlier one still has to say is out of date.
+    connection: u64,
     history: History,
     until: Instant,
 }
 
 impl Memories {
-    /// Keeps `history` for [`KEPT`], in place of what there was of the session. The oldest of more than 256 is forgotten.
-    pub(crate) fn keep(&self, principal: Principal, session_id: String, history: History) {
+    /// Keeps what `connection` knows of the conversation for [`KEPT`], unless another has taken it over. The oldest of more than
+    /// 256 is forgotten.
+    pub(crate) fn keep(&self, principal: &Principal, session_id: &str, connection: u64, history: &History) {
         let mut memories = self.lock();
-        memories.retain(|memory| memory.principal != principal || memory.session_id != session_id);
+        let until = Instant::now() + KEPT;
+        if let Some(memory) = memories.iter_mut().find(|memory| memory.is(principal, session_id)) {
+            if memory.connection == connection {
+                (memory.history, memory.until) = (history.clone(), until);
+            }
+            return;
+        }
         if memories.len() == MOST {
             memories.pop_front();
         }
-        memories.push_back(Memory { principal, session_id, history, until: Instant::now() + KEPT });
+        let (principal, session_id) = (principal.clone(), session_id.to_owned());
+        memories.push_back(Memory { principal, session_id, connection, history: history.clone(), until });
     }
 
-    /// What `principal` heard in `session_id`, if it is remembered; it is forgotten here.
-    pub(crate) fn take(&self, principal: &Principal, session_id: &str) -> Option<History> {
+    /// What was said in `session_id` of `principal`, if it is remembered; from now on `connection` keeps it.
+    pub(crate) fn take_over(
+        &self,
+        principal: &Principal,
+        session_id: &str,
+        connection: u64,
+    ) -> Option<History> {
         let mut memories = self.lock();
-        let index = memories
-            .iter()
-            .position(|memory| memory.principal == *principal && memory.session_id == session_id)?;
-        memories.remove(index).map(|memory| memory.history)
+        let memory = memories.iter_mut().find(|memory| memory.is(principal, session_id))?;
+        memory.connection = connection;
+        Some(memory.history.clone())
+    }
+
+    /// The conversation of `connection` is over.
+    pub(crate) fn forget(&self, principal: &Principal, session_id: &str, connection: u64) {
+        self.lock().retain(|memory| !memory.is(principal, session_id) || memory.connection != connection);
     }
 
     fn lock(&self) -> MutexGuard<'_, VecDeque<Memory>> {
@@ -49,6 +68,12 @@ impl Memories {
         let now = Instant::now();
         memories.retain(|memory| memory.until > now);
         memories
+    }
+}
+
+impl Memory {
+    fn is(&self, principal: &Principal, session_id: &str) -> bool {
+        self.principal == *principal && self.session_id == session_id
     }
 }
 
@@ -72,27 +97,35 @@ mod tests {
         history
     }
 
+    fn text(history: Option<History>) -> Option<String> {
+        history.map(|history| history.excerpt(100))
+    }
+
     #[tokio::test(start_paused = true)]
-    async fn only_the_same_user_goes_on_with_a_session_and_once() {
+    async fn the_same_user_goes_on_with_a_session_while_the_old_connection_is_still_dying() {
         let memories = Memories::default();
-        memories.keep(user("ada"), "s".to_owned(), history("old"));
-        memories.keep(user("ada"), "s".to_owned(), history("new"));
-        assert!(memories.take(&user("eve"), "s").is_none());
-        assert!(memories.take(&user("ada"), "t").is_none());
-        let text = memories.take(&user("ada"), "s").map(|history| history.excerpt(100));
-        assert_eq!(text.as_deref(), Some("Interviewer: new\n"));
-        assert!(memories.take(&user("ada"), "s").is_none());
+        memories.keep(&user("ada"), "s", 1, &history("old"));
+        memories.keep(&user("ada"), "s", 1, &history("new"));
+        assert!(memories.take_over(&user("eve"), "s", 2).is_none());
+        assert!(memories.take_over(&user("ada"), "t", 2).is_none());
+        assert_eq!(text(memories.take_over(&user("ada"), "s", 2)).as_deref(), Some("Interviewer: new\n"));
+        memories.keep(&user("ada"), "s", 2, &history("newer"));
+        memories.keep(&user("ada"), "s", 1, &history("late"));
+        memories.forget(&user("ada"), "s", 1);
+        assert_eq!(text(memories.take_over(&user("ada"), "s", 3)).as_deref(), Some("Interviewer: newer\n"));
+        memories.forget(&user("ada"), "s", 3);
+        assert!(memories.take_over(&user("ada"), "s", 4).is_none());
     }
 
     #[tokio::test(start_paused = true)]
     async fn memory_is_bounded_in_time_and_number() {
         let memories = Memories::default();
         for n in 0..MOST + 10 {
-            memories.keep(user("ada"), n.to_string(), history("x"));
+            memories.keep(&user("ada"), &n.to_string(), 1, &history("x"));
         }
-        assert!(memories.take(&user("ada"), "9").is_none());
-        assert!(memories.take(&user("ada"), "10").is_some());
+        assert!(memories.take_over(&user("ada"), "9", 2).is_none());
+        assert!(memories.take_over(&user("ada"), "10", 2).is_some());
         tokio::time::advance(KEPT).await;
-        assert!(memories.take(&user("ada"), "11").is_none());
+        assert!(memories.take_over(&user("ada"), "11", 2).is_none());
     }
 }

@@ -136,7 +136,7 @@ impl Session {
         let identity = identity(&principal, &context);
         let answerer =
             Answerer::new(Arc::clone(&engine.chat), context).with_context_tokens(config.context_tokens);
-        let remembered = engine.memories.take(&principal, &id);
+        let remembered = engine.memories.take_over(&principal, &id, hearing.key);
         let history = remembered.map(History::carried_over).unwrap_or_default();
         let recorder = config
             .save_history
@@ -358,6 +358,13 @@ impl Session {
         }
     }
 
+    /// Keeps the conversation for a client that comes back, unless nothing of it is to be kept.
+    fn remember(&self) {
+        if self.config.save_history && !self.history.is_empty() {
+            self.engine.memories.keep(&self.principal, &self.id, self.hearing.key, &self.history);
+        }
+    }
+
     /// Somebody speaks who may ask: does ahead what an answer would wait for.
     fn expect_question(&self, role: Role) {
         if role != Role::Candidate && self.config.answer_mode != AnswerMode::Off {
@@ -445,9 +452,10 @@ impl Session {
 /// Who is not gone for good may come back within minutes, and go on.
 impl Drop for Session {
     fn drop(&mut self) {
-        if self.ending != Some(Ending::Client) && !self.history.is_empty() {
-            let (principal, id) = (self.principal.clone(), std::mem::take(&mut self.id));
-            self.engine.memories.keep(principal, id, std::mem::take(&mut self.history));
+        if self.ending == Some(Ending::Client) || !self.config.save_history {
+            self.engine.memories.forget(&self.principal, &self.id, self.hearing.key);
+        } else {
+            self.remember();
         }
     }
 }

@@ -33,7 +33,7 @@ use models::{
     },
     speech::ScriptedTranscriber,
 };
-use protocol::{ClientMessage, ServerMessage};
+use protocol::{ClientMessage, Role, ServerMessage};
 
 const QUESTION: &str = "How would you test this?";
 
@@ -296,13 +296,69 @@ async fn a_remark_after_a_question_leaves_its_answer_alone() {
 
 #[tokio::test(start_paused = true)]
 async fn the_candidates_reply_on_the_same_channel_is_no_part_of_the_question() {
-    let chat = chat(&["Yes."]);
-    let mut setup = Setup::with(turns(&["Tell me about a project.", "And so I led my team through it."]));
-    setup.chat = Arc::new(chat.clone());
-    let mut conversation = setup.start().await;
-    conversation.say(&[speech(2_000), silence(700), speech(1_000), silence(1_000)].concat()).await;
-    conversation.finish().await;
-    assert_eq!(chat.requests().len(), 1);
+    for reply in [
+        &["Tell me about a project.", "And so I led my team through it."],
+        &["What is a mutex?", "A mutex is a lock that one thread holds."],
+    ] {
+        let chat = chat(&["Yes."]);
+        let mut setup = Setup::with(turns(reply));
+        setup.chat = Arc::new(chat.clone());
+        let mut conversation = setup.start().await;
+        conversation.say(&[speech(2_000), silence(700), speech(1_000), silence(1_000)].concat()).await;
+        conversation.finish().await;
+        assert_eq!(chat.requests().len(), 1, "{reply:?}");
+    }
+}
+
+/// A session of the interviewer's channel alone, in which these turns are said, 700 ms apart.
+async fn interviewer(texts: &'static [&'static str], chat: ScriptedChat, variants: &str) -> Conversation {
+    let mut setup = Setup::with(turns(texts));
+    setup.chat = Arc::new(chat);
+    let mut conversation = setup.connect();
+    conversation.send(start_with(|start| start.audio.roles = vec![Role::Interviewer])).await;
+    conversation.send(config(variants)).await;
+    let turn = [speech(1_000), silence(1_000)].concat();
+    conversation.say(&turn.repeat(texts.len())).await;
+    conversation
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_question_goes_on_after_a_remark_and_in_three_parts() {
+    let cases: [(&[&str], &str); 2] = [
+        (
+            &["How would you design a cache?", "Take your time.", "Preferably in Rust."],
+            "How would you design a cache? Preferably in Rust.",
+        ),
+        (
+            &["So imagine that in your,", "last team at Harbourline,", "what went wrong?"],
+            "So imagine that in your, last team at Harbourline, what went wrong?",
+        ),
+    ];
+    for (texts, expected) in cases {
+        let conversation = interviewer(texts, chat(&["Yes."]), "{}").await;
+        let story = conversation.finish().await.story();
+        let last = story.iter().rfind(|line| line.starts_with("answer_started")).unwrap();
+        assert!(last.ends_with(expected), "{story:#?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_a_question_that_goes_on_only_its_own_answers_are_withdrawn() {
+    let chat = ScriptedChat::new([text("Yes"), ScriptedDelta::Wait(ms(20_000)), text(".")]);
+    let mut setup = Setup::with(turns(&["How would you design a cache?", "Preferably in Rust."]));
+    setup.chat = Arc::new(chat);
+    let mut conversation = setup.connect();
+    conversation.send(start_with(|start| start.audio.roles = vec![Role::Interviewer])).await;
+    conversation.send(config(r#"{"answers":{"variants":["professional","simple"]}}"#)).await;
+    conversation.say(&[speech(1_000), silence(700)].concat()).await;
+    // One of two variants is unwanted; the typed question is another.
+    conversation.send(ClientMessage::CancelAnswer { answer_id: 2 }).await;
+    conversation.send(ClientMessage::AnswerNow { text: Some("What is LRU?".to_owned()), turn: None }).await;
+    conversation.say(&[speech(1_000), silence(1_000)].concat()).await;
+    let story = conversation.finish().await.story();
+    let cancelled: Vec<_> = story.iter().filter(|line| line.starts_with("answer_cancelled")).collect();
+    assert_eq!(cancelled, ["answer_cancelled 2 Client", "answer_cancelled 1 Superseded"], "{story:#?}");
+    assert!(story.iter().any(|line| line.ends_with("How would you design a cache? Preferably in Rust.")));
 }
 
 #[tokio::test(start_paused = true)]
@@ -427,6 +483,26 @@ async fn a_client_that_comes_back_is_remembered() {
         conversation.finish().await;
         let prompt: String = chat.requests()[0].messages.iter().map(|m| m.content.as_str()).collect();
         assert_eq!(prompt.contains("Heron"), remembered, "lost {lose}, then {user} {id}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_comes_back_while_its_old_connection_still_seems_alive() {
+    for (kept, json) in [(true, "{}"), (false, r#"{"save_history":false}"#)] {
+        let chat = chat(&["Yes."]);
+        let mut setup = Setup::hearing("The project is called Heron.");
+        setup.chat = Arc::new(chat.clone());
+        let engine = setup.engine();
+        let mut lost = Conversation::new(Arc::clone(&engine));
+        lost.send(start_message()).await;
+        lost.send(config(json)).await;
+        lost.say(&[speech(1_000), silence(1_000)].concat()).await;
+        let back = Conversation::new(engine);
+        back.send(start_message()).await;
+        back.send(ClientMessage::AnswerNow { text: Some("Why?".to_owned()), turn: None }).await;
+        back.finish().await;
+        let prompt: String = chat.requests()[0].messages.iter().map(|m| m.content.as_str()).collect();
+        assert_eq!(prompt.contains("Heron"), kept, "with {json}");
     }
 }
 

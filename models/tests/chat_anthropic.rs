@@ -259,12 +259,7 @@ async fn anthropic_reads_what_servers_send() {
             &[],
             limited("429 Too Many Requests", Some(7)),
         ),
-        (
-            "529",
-            vec![response("529 Overloaded", error_event!("overloaded_error"))],
-            &[],
-            failed("529: oh"),
-        ),
+        ("529", vec![response("529 Overloaded", error_event!("overloaded_error"))], &[], failed("529: oh")),
         (
             "401, quoting the key",
             vec![response(

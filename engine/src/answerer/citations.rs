@@ -129,6 +129,7 @@ impl Citations {
             self.held.skips_spaces = self.at_line_start;
             return;
         }
+        self.held.skips_spaces = false;
         // The text of a citation is no part of what is said.
         shown.push_str(&std::mem::take(&mut self.held.spaces));
         self.at_line_start = false;

@@ -103,7 +103,7 @@ impl SessionRecorder for RecentSessions {
 /// What each user may use in a calendar month (UTC). `None` is no limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MonthlyLimits {
-    /// Requests to models: one for each variant of an answer.
+    /// Requests to models: one for each variant of an answer, those begun on a guess and dropped included.
     pub requests: Option<u64>,
     /// Tokens of prompts and answers.
     pub tokens: Option<u64>,

@@ -56,6 +56,19 @@ struct LastTurn {
     answered: bool,
     /// Its answers that are complete.
     complete: Vec<u64>,
+    /// Its answers that broke off.
+    broken: Vec<u64>,
+}
+
+impl LastTurn {
+    fn new(heard: &HeardQuestion, text: String, answered: bool) -> Self {
+        let HeardQuestion { turn, channel, speech_end, .. } = *heard;
+        Self { turn, channel, speech_end, text, answered, complete: Vec::new(), broken: Vec::new() }
+    }
+
+    fn is_just_before(&self, heard: &HeardQuestion) -> bool {
+        self.channel == heard.channel && heard.speech_start - self.speech_end < CONTINUATION_SAMPLES
+    }
 }
 
 /// A question that is being answered.
@@ -65,6 +78,8 @@ struct Asked {
     text: String,
     language: String,
     clock: Clock,
+    /// The interviewer asked it, and may go on.
+    heard: bool,
     /// Its answer broke off before, and the next provider is asked.
     again: bool,
 }
@@ -129,14 +144,15 @@ impl Answers {
 
     /// What to answer now that `heard` is the newest turn, if anything, and the turn whose answers that takes the place of.
     pub(super) fn question(&self, heard: &HeardQuestion) -> Option<(String, Option<u64>)> {
-        let before = self.last.as_ref().filter(|last| {
-            last.channel == heard.channel && heard.speech_start - last.speech_end < CONTINUATION_SAMPLES
-        });
+        let before = self.last.as_ref().filter(|last| last.is_just_before(heard));
         let text = &heard.text;
         if let Some(last) = before {
             let both = format!("{} {text}", last.text);
             // On one channel for two the next voice may be the candidate's, who answers.
-            let same_voice = heard.role == Role::Interviewer || is_question(text) || !of_oneself(text);
+            let same_voice = heard.role == Role::Interviewer
+                || is_question(text)
+                || broke_off(&last.text)
+                || adds_to_a_question(text);
             if last.answered && same_voice && goes_on(&last.text, text) {
                 return Some((both, Some(last.turn)));
             }
@@ -145,6 +161,11 @@ impl Answers {
             }
         }
         is_question(text).then(|| (text.clone(), None))
+    }
+
+    /// The last turn, if `asked` is what was heard in it.
+    fn last_of(&mut self, asked: &Asked) -> Option<&mut LastTurn> {
+        self.last.as_mut().filter(|last| asked.heard && last.turn == asked.turn)
     }
 
     fn take(&mut self, id: u64) -> Option<Running> {
@@ -161,21 +182,24 @@ impl Session {
         if let Some((_, Some(turn))) = question {
             self.supersede_turn(turn);
         }
-        self.answers.last = Some(LastTurn {
-            turn: heard.turn,
-            channel: heard.channel,
-            speech_end: heard.speech_end,
-            text: question.as_ref().map_or(&heard.text, |(text, _)| text).clone(),
-            answered: question.is_some(),
-            complete: Vec::new(),
-        });
+        let before = self.answers.last.take_if(|last| last.is_just_before(heard));
+        self.answers.last = match (&question, before) {
+            // A remark: the question may still go on after it. On one channel for two it may be an answer.
+            (None, Some(last)) if last.answered && heard.role == Role::Interviewer => {
+                Some(LastTurn { speech_end: heard.speech_end, ..last })
+            }
+            // The next part of a question that is not one yet.
+            (None, Some(last)) if broke_off(&last.text) => {
+                Some(LastTurn::new(heard, format!("{} {}", last.text, heard.text), false))
+            }
+            (None, _) => Some(LastTurn::new(heard, heard.text.clone(), false)),
+            (Some((text, _)), _) => Some(LastTurn::new(heard, text.clone(), true)),
+        };
         if let Some((text, _)) = question {
             let clock = Clock::new(heard.endpoint_ms, heard.decided);
             let language = heard.language.clone();
-            self.ask(Asked { turn: heard.turn, text, language, clock, again: false });
+            self.ask(Asked { turn: heard.turn, text, language, clock, heard: true, again: false });
         }
-        // What was held back on another guess.
-        self.drop_held(heard.turn);
     }
 
     pub(super) fn answer_now(&mut self, text: Option<String>, turn: Option<u64>) -> Result<(), ClientError> {
@@ -194,9 +218,10 @@ impl Session {
                 ));
             }
         };
-        let language = self.config.language.clone().unwrap_or_else(|| "en".to_owned());
+        // No language leaves it to the question.
+        let language = self.config.language.clone().unwrap_or_default();
         let clock = Clock::new(0, Instant::now());
-        self.ask(Asked { turn, text, language, clock, again: false });
+        self.ask(Asked { turn, text, language, clock, heard: false, again: false });
         Ok(())
     }
 
@@ -204,8 +229,11 @@ impl Session {
         let Some(running) = self.answers.take(id) else {
             return Err(ClientError::malformed(format!("no answer {id} is being written")));
         };
-        // Whoever does not want an answer does not want it to what goes on either.
-        self.answers.last.take_if(|last| last.turn == running.asked.turn);
+        // Whoever wants none of its answers does not want one to what goes on either.
+        let turn = running.asked.turn;
+        let others = self.answers.running.iter().any(|other| other.asked.turn == turn && other.asked.heard);
+        let unwanted = running.asked.heard && !others && running.waiting.is_empty();
+        self.answers.last.take_if(|last| unwanted && last.turn == turn && last.complete.is_empty());
         self.ask_waiting(&running.asked, &running.waiting);
         self.cancelled(running, CancelReason::Client);
         Ok(())
@@ -264,16 +292,15 @@ impl Session {
 
     /// The prompt for the preferred variant of `text`, as it will be once the answers to `superseded` are withdrawn.
     pub(super) fn prompt_superseding(&self, text: &str, language: &str, superseded: Option<u64>) -> Prompt {
-        let complete = match &self.answers.last {
-            Some(last) if superseded == Some(last.turn) => &last.complete[..],
-            _ => &[],
-        };
+        let last = self.answers.last.as_ref().filter(|last| superseded == Some(last.turn));
+        let mut withdrawn =
+            last.into_iter().flat_map(|last| last.complete.iter().chain(&last.broken)).peekable();
         let variant = self.config.variants[0];
-        if complete.is_empty() {
+        if withdrawn.peek().is_none() {
             return self.prompt(text, language, variant, &self.history);
         }
         let mut history = self.history.clone();
-        complete.iter().for_each(|answer_id| history.withdraw(*answer_id));
+        withdrawn.for_each(|answer_id| history.withdraw(*answer_id));
         self.prompt(text, language, variant, &history)
     }
 
@@ -287,10 +314,8 @@ impl Session {
         let mut prompt = self.answers.answerer.prompt(&question, history);
         if self.config.save_history {
             let options = format!("{variant:?} {:?} {language}\n", self.config.length);
-            let context = Sha256::new()
-                .chain_update(self.answers.identity)
-                .chain_update(options)
-                .chain_update(history.excerpt(usize::MAX));
+            let mut context = Sha256::new().chain_update(self.answers.identity).chain_update(options);
+            history.digest_before(text, &mut context);
             prompt.request.context = Some(context.finalize().into());
         }
         prompt
@@ -316,14 +341,17 @@ impl Session {
     /// Withdraws the answers to `turn`, the complete ones too.
     fn supersede_turn(&mut self, turn: u64) {
         let running = std::mem::take(&mut self.answers.running);
-        let (superseded, kept) = running.into_iter().partition(|running| running.asked.turn == turn);
+        let (superseded, kept) =
+            running.into_iter().partition(|running| running.asked.heard && running.asked.turn == turn);
         self.answers.running = kept;
         let superseded: Vec<Running> = superseded;
         for running in superseded {
             self.cancelled(running, CancelReason::Superseded);
         }
-        let complete = self.answers.last.take_if(|last| last.turn == turn).map(|last| last.complete);
-        for answer_id in complete.unwrap_or_default() {
+        let Some(last) = self.answers.last.as_mut().filter(|last| last.turn == turn) else { return };
+        let (complete, broken) = (std::mem::take(&mut last.complete), std::mem::take(&mut last.broken));
+        broken.into_iter().for_each(|answer_id| self.history.withdraw(answer_id));
+        for answer_id in complete {
             metrics::counter!("answers_withdrawn_total").increment(1);
             self.totals.answers -= 1;
             self.history.withdraw(answer_id);
@@ -410,9 +438,10 @@ impl Session {
         let timings = running.clock.receipt();
         metrics::histogram!("first_token_seconds").record(timings.total_to_first_token as f64 / 1e3);
         self.history.suggested(id, &running.content);
-        if let Some(last) = self.answers.last.as_mut().filter(|last| last.turn == running.asked.turn) {
+        if let Some(last) = self.answers.last_of(&running.asked) {
             last.complete.push(id);
         }
+        self.remember();
         self.emit(ServerMessage::Answer(Box::new(Answer {
             answer_id: id,
             turn: running.asked.turn,
@@ -432,13 +461,16 @@ impl Session {
     fn on_answer_failed(&mut self, id: u64, why: &str) {
         let Some(running) = self.take_finished(id) else { return };
         let broke_off = !running.content.is_empty();
-        let asked = Asked { again: true, ..running.asked.clone() };
+        let asked = running.asked.clone();
         let (variant, waiting) = (running.variant, running.waiting.clone());
+        if let Some(last) = self.answers.last_of(&asked).filter(|_| broke_off) {
+            last.broken.push(id);
+        }
         if broke_off && self.config.on_break == OnBreak::AskNext && !running.asked.again {
             let message = format!("{why}; the text so far stands, and a new answer is asked for");
             self.warn("answer_asked_again", message);
             self.cancelled(running, CancelReason::ProviderError);
-            self.begin(asked, variant, waiting);
+            self.begin(Asked { again: true, ..asked }, variant, waiting);
             return;
         }
         let kept = if broke_off { "the text so far stands" } else { "there is no answer" };
@@ -449,10 +481,11 @@ impl Session {
     }
 }
 
-/// Whether whoever says `text` speaks of themselves.
-fn of_oneself(text: &str) -> bool {
-    let mut words = text.split(|c: char| !(c.is_alphanumeric() || c == '\''));
-    words.any(|word| OF_ONESELF.iter().any(|own| own.eq_ignore_ascii_case(word)))
+/// Whether `text` begins as what is added to a question does, and is not about whoever says it.
+fn adds_to_a_question(text: &str) -> bool {
+    let mut words = text.split(|c: char| !(c.is_alphanumeric() || c == '\'')).filter(|word| !word.is_empty());
+    let is_of = |list: &[&str], word: &str| list.iter().any(|other| other.eq_ignore_ascii_case(word));
+    words.next().is_some_and(|first| is_of(&ADDING, first)) && !words.any(|word| is_of(&OF_ONESELF, word))
 }
 
 /// Whether `text` ends in the middle of a sentence, or as a recogniser leaves one.
@@ -462,6 +495,8 @@ fn broke_off(text: &str) -> bool {
 
 /// The same voice again within 1.5 s may go on with its question.
 const CONTINUATION_SAMPLES: u64 = SampleIndex::from_ms(1_500).0;
+const ADDING: [&str; 9] =
+    ["and", "or", "plus", "including", "especially", "specifically", "particularly", "preferably", "ideally"];
 const OF_ONESELF: [&str; 8] = ["i", "i'm", "i've", "i'd", "i'll", "my", "we", "our"];
 /// Answers written at once; a further one supersedes the oldest.
 const MAX_RUNNING: usize = 6;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use futures_util::{StreamExt as _, stream::BoxStream};
+use futures_util::{FutureExt as _, StreamExt as _, stream::BoxStream};
 use models::chat::{AnswerDelta, ChatError, ChatModel};
 use tokio::time::timeout;
 
@@ -136,9 +136,13 @@ impl Drop for Bill {
     fn drop(&mut self) {
         let (meter, principal) = (Arc::clone(&self.meter), self.principal.clone());
         let (reservation, used) = (self.reservation, self.cost.tokens());
-        // Without a runtime the process is ending.
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(async move { meter.settle(&principal, reservation, used).await });
+        let mut settling = async move { meter.settle(&principal, reservation, used).await }.boxed();
+        // A meter in memory is done at once, so that the next request finds what this one left.
+        if (&mut settling).now_or_never().is_none()
+            // Without a runtime the process is ending.
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            runtime.spawn(settling);
         }
     }
 }

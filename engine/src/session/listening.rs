@@ -388,11 +388,15 @@ impl Session {
         };
         let message = transcription(turn, index, role, &utterance, text, true);
         self.emit(ServerMessage::Transcription(message));
+        // Before its answer, which may be there at once; the prompt leaves out what the question is made of.
+        self.history.said(turn, role, &question.text);
         let answerable = self.config.answer_mode == AnswerMode::Auto && role != Role::Candidate;
         if answerable && self.ending.as_ref().is_none_or(|ending| *ending == Ending::Client) {
             self.answer_heard(&question);
         }
-        self.history.said(turn, role, &question.text);
+        // What was held back on another guess, or by other settings.
+        self.drop_held(turn);
+        self.remember();
     }
 
     /// Echoes the markers whose audio is all written down.

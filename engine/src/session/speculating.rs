@@ -42,8 +42,10 @@ impl Held {
                     self.cost.note(delta);
                     self.over = matches!(delta, AnswerDelta::Done(_));
                 }
-                Some(Step::Failed(_) | Step::Over) | None => (self.failed, self.over) = (true, true),
-                Some(Step::Refused(_)) => self.over = true,
+                // What is refused now may be allowed then.
+                Some(Step::Failed(_) | Step::Over | Step::Refused(_)) | None => {
+                    (self.failed, self.over) = (true, true);
+                }
                 Some(Step::Granted) => {}
             }
             self.taken.extend(step);
