@@ -137,7 +137,7 @@ impl ChatModel for OpenAiChat {
         self.config.prefill.unwrap_or(self.endpoint.is_loopback())
     }
 
-    /// Takes [`PREFILL`] at most.
+    /// Takes two minutes at most.
     fn prefill(&self, request: ChatRequest) -> BoxFuture<'static, Option<TokenUsage>> {
         let Self { config, endpoint, http, warmth } = self.clone();
         let mut body = body(&config, &ChatRequest { max_tokens: 1, ..request });
