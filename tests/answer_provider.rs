@@ -26,8 +26,8 @@ mod server;
 mod sse_server;
 
 /// A server whose answers come from `base_url`, about a candidate with a short CV.
-fn server(base_url: &str) -> Server {
-    Server::start(&[
+fn server(base_url: &str, more: &[(&str, &str)]) -> Server {
+    let usual = [
         ("INTERVIEWAI_SPEECH__WEIGHTS", "tiny.en"),
         ("INTERVIEWAI_CANDIDATE__CV_FILE", "models/tests/fixtures/cv_nurse.txt"),
         ("INTERVIEWAI_ANSWERS__PROVIDER", "openai"),
@@ -37,7 +37,8 @@ fn server(base_url: &str) -> Server {
         // One request at a time, on a machine that also writes speech down.
         ("INTERVIEWAI_ANSWERS__FIRST_TOKEN_TIMEOUT_S", "120"),
         ("INTERVIEWAI_ANSWERS__BETWEEN_TOKENS_TIMEOUT_S", "60"),
-    ])
+    ];
+    Server::start(&[&usual, more].concat())
 }
 
 /// Streams the sample interview, in real time; every event.
@@ -58,7 +59,7 @@ fn positions(events: &[Value], kind: &str, answer: &Value) -> Vec<usize> {
 #[test]
 fn a_language_model_s_answers_stream_and_add_up() {
     let Some(model) = LlmServer::start() else { return };
-    let server = server(&model.base_url());
+    let server = server(&model.base_url(), &[]);
     let events = interview(&server);
     let answers = of_type(&events, "answer");
     assert_eq!(answers.len(), 2, "one answer a question: {:?}", of_type(&events, "error"));
@@ -100,7 +101,7 @@ fn a_language_model_s_answers_stream_and_add_up() {
 async fn a_model_that_dies_in_mid_answer_takes_its_answer_along_and_nothing_else() {
     let started = tokio::task::spawn_blocking(|| {
         let model = LlmServer::start()?;
-        let server = server(&model.base_url());
+        let server = server(&model.base_url(), &[]);
         Some((model, server))
     });
     let Some((model, server)) = started.await.unwrap() else { return };
@@ -126,7 +127,13 @@ async fn a_model_that_dies_in_mid_answer_takes_its_answer_along_and_nothing_else
         });
         outcomes.push((text > 0, cancelled));
     }
-    assert_eq!(outcomes, [(true, true), (false, true)], "the text so far came; neither could be finished");
+    let expected = [(true, true), (false, true), (false, true)];
+    assert_eq!(
+        outcomes, expected,
+        "the text so far came, another answer was asked for in vain, and so was the second question's"
+    );
+    let warned = |event: &&ServerMessage| matches!(event, ServerMessage::Warning { code, .. } if code == "answer_asked_again");
+    assert_eq!(events.iter().filter(warned).count(), 1);
     let errors: Vec<_> = events
         .iter()
         .filter_map(|event| match event {
@@ -145,15 +152,22 @@ async fn a_model_that_dies_in_mid_answer_takes_its_answer_along_and_nothing_else
     ));
 }
 
-/// The connection breaks off in the first answer; the second is asked of the same provider, which is well again.
+/// The connection breaks off in the first answer; the provider is asked again, and is well then.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_question_after_a_broken_answer_is_answered() {
+async fn a_broken_answer_is_followed_by_a_whole_one() {
     let sent = |bytes: &str| Step::Send(bytes.as_bytes().to_vec());
     let broken = vec![sent(HEAD), sent(&piece("Half an")), sent(&piece(" ans")), Step::Close];
     let whole = vec![sent(HEAD), sent(&piece("A whole")), sent(&piece(" answer.")), sent(DONE), Step::Close];
-    let upstream = SseServer::start_in_order(vec![broken, whole]).await;
+    let models =
+        vec![sent("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\n{}"), Step::Close];
+    // The list of models is asked for first, to have a connection.
+    let upstream = SseServer::start_in_order(vec![models, broken, whole]).await;
     let base_url = upstream.base_url();
-    let streamed = tokio::task::spawn_blocking(move || interview(&server(&base_url)));
+    let asked_once = [
+        ("INTERVIEWAI_ANSWERS__PREFILL", "off"),
+        ("INTERVIEWAI_ANSWERS__MAX_SPECULATIVE_REQUESTS_PER_MINUTE", "0"),
+    ];
+    let streamed = tokio::task::spawn_blocking(move || interview(&server(&base_url, &asked_once)));
     let events = tokio::time::timeout(PATIENCE, streamed).await.expect("the session hangs").unwrap();
 
     let cancelled = of_type(&events, "answer_cancelled");
@@ -164,13 +178,15 @@ async fn the_question_after_a_broken_answer_is_answered() {
         .map(|at| events[*at]["text"].as_str().unwrap())
         .collect();
     assert_eq!(kept, "Half an ans");
-    let told = events.iter().position(|event| event["type"] == "error").expect("the client is told");
+    let told =
+        events.iter().position(|event| event["code"] == "answer_asked_again").expect("the client is told");
     assert!(told < positions(&events, "answer_cancelled", cancelled[0])[0]);
     assert!(events[told]["message"].as_str().unwrap().contains("the text so far stands"), "{}", events[told]);
     let answers = of_type(&events, "answer");
-    assert_eq!(answers.len(), 1);
-    assert_eq!(answers[0]["content"], "A whole answer.");
-    assert_ne!(answers[0]["turn"], events[positions(&events, "answer_started", cancelled[0])[0]]["turn"]);
+    let broken_turn = &events[positions(&events, "answer_started", cancelled[0])[0]]["turn"];
+    assert_eq!(answers.len(), 2);
+    assert!(answers.iter().all(|answer| answer["content"] == "A whole answer."), "{answers:?}");
+    assert!(answers[0]["turn"] == *broken_turn && answers[1]["turn"] != *broken_turn, "{answers:?}");
 }
 
 /// Says the sample interview in real time, and shows each event to `watch`; all of them.
