@@ -23,7 +23,7 @@ pub use self::{
     scripted::{ScriptedChat, ScriptedDelta},
 };
 
-pub use crate::openai::OpenAiConfigError;
+pub use crate::provider::ProviderConfigError;
 
 use std::{sync::Arc, time::Duration};
 

@@ -3,7 +3,7 @@
 //! Knows nothing of sessions, users or interviews. One seam a module, one file an implementation.
 
 pub mod chat;
-mod openai;
+mod provider;
 pub mod speech;
 pub mod vad;
 pub mod weights;

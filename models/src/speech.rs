@@ -28,7 +28,7 @@ pub use self::{
     pool::{InferencePool, LoadError, PoolConfig, Precision},
     scripted::ScriptedTranscriber,
 };
-pub use crate::openai::OpenAiConfigError;
+pub use crate::provider::ProviderConfigError;
 
 use std::sync::Arc;
 

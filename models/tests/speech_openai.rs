@@ -12,7 +12,7 @@ use common::{
 };
 use futures_util::StreamExt;
 use models::speech::{
-    InferencePool, OpenAiConfigError, OpenAiSpeechConfig, OpenAiTranscriber, PoolConfig, Priority,
+    InferencePool, OpenAiSpeechConfig, OpenAiTranscriber, PoolConfig, Priority, ProviderConfigError,
     TranscribeError, TranscribeRequest, Transcriber, Transcript, TranscriptEvent, UploadFormat,
     wer::WordErrors,
 };
@@ -446,17 +446,17 @@ async fn sends_what_servers_ask_for() {
 
 #[test]
 fn unusable_configurations_are_refused() {
-    let check = |change: fn(&mut OpenAiSpeechConfig), expected: OpenAiConfigError| {
+    let check = |change: fn(&mut OpenAiSpeechConfig), expected: ProviderConfigError| {
         let mut config = OpenAiSpeechConfig::default();
         change(&mut config);
         assert_eq!(OpenAiTranscriber::new(config).err(), Some(expected));
     };
-    check(|config| config.base_url = "models.example".into(), OpenAiConfigError::BaseUrl);
-    check(|config| config.base_url = "https://me:pw@models.example/v1".into(), OpenAiConfigError::BaseUrl);
-    check(|config| config.model = " ".into(), OpenAiConfigError::Model);
+    check(|config| config.base_url = "models.example".into(), ProviderConfigError::BaseUrl);
+    check(|config| config.base_url = "https://me:pw@models.example/v1".into(), ProviderConfigError::BaseUrl);
+    check(|config| config.model = " ".into(), ProviderConfigError::Model);
     check(
         |config| config.api_key = Some("a\nb".to_owned().into()),
-        OpenAiConfigError::Header("authorization".into()),
+        ProviderConfigError::Header("authorization".into()),
     );
 }
 

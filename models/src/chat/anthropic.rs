@@ -18,10 +18,10 @@ use tokio::sync::Notify;
 
 use self::events::{Answer, Event};
 use super::{
-    AnswerDelta, ChatError, ChatMessage, ChatModel, ChatRequest, ChatRole, OpenAiConfigError,
+    AnswerDelta, ChatError, ChatMessage, ChatModel, ChatRequest, ChatRole, ProviderConfigError,
     wire::{self, Bounds},
 };
-use crate::openai::{Access, Censor, Endpoint, Refusal, Warmth};
+use crate::provider::{Access, Censor, Endpoint, Refusal, Warmth};
 
 /// Where the model is. `Debug` shows no secret.
 #[derive(Clone, Debug)]
@@ -64,10 +64,10 @@ impl AnthropicChat {
     /// Checks the configuration; contacts nobody.
     ///
     /// # Errors
-    /// What is wrong with the configuration, see [`OpenAiConfigError`].
-    pub fn new(config: AnthropicChatConfig) -> Result<Self, OpenAiConfigError> {
+    /// What is wrong with the configuration, see [`ProviderConfigError`].
+    pub fn new(config: AnthropicChatConfig) -> Result<Self, ProviderConfigError> {
         if config.model.trim().is_empty() {
-            return Err(OpenAiConfigError::Model);
+            return Err(ProviderConfigError::Model);
         }
         let mut headers = vec![("anthropic-version".to_owned(), API_VERSION.to_owned().into())];
         headers.extend(config.api_key.clone().map(|key| ("x-api-key".to_owned(), key)));

@@ -27,10 +27,10 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use self::{exchange::Exchange, fault::Faults};
 use super::{
-    AnswerDelta, AnswerEnd, ChatError, ChatModel, ChatRequest, ChatRole, OpenAiConfigError, TokenUsage,
+    AnswerDelta, AnswerEnd, ChatError, ChatModel, ChatRequest, ChatRole, ProviderConfigError, TokenUsage,
     thinking::ThinkFilter,
 };
-use crate::openai::{Endpoint, Warmth};
+use crate::provider::{Endpoint, Warmth};
 
 /// What a program that logs must add to its filter: `async-openai` writes events that it cannot read, and so answers,
 /// to its log target.
@@ -49,10 +49,10 @@ impl OpenAiChat {
     /// Checks the configuration; contacts nobody.
     ///
     /// # Errors
-    /// What is wrong with the configuration, see [`OpenAiConfigError`].
-    pub fn new(config: OpenAiChatConfig) -> Result<Self, OpenAiConfigError> {
+    /// What is wrong with the configuration, see [`ProviderConfigError`].
+    pub fn new(config: OpenAiChatConfig) -> Result<Self, ProviderConfigError> {
         if config.model.trim().is_empty() {
-            return Err(OpenAiConfigError::Model);
+            return Err(ProviderConfigError::Model);
         }
         let endpoint = Endpoint::new(&config.access())?;
         let http = endpoint.http_client(config.connect_timeout)?;

@@ -11,7 +11,7 @@ use reqwest::{Body, Request};
 use tokio::sync::Notify;
 
 use super::ChatError;
-use crate::openai::{Refusal, root_cause};
+use crate::provider::{Refusal, root_cause};
 
 /// Makes the client tell `sent` when it takes the body, which it does after connecting and after the headers are written.
 pub(super) fn announce(request: &mut Request, sent: Arc<Notify>) {

@@ -25,11 +25,11 @@ use tokio::{
 
 use self::{allowance::Allowance, upload::Upload};
 use super::{
-    OpenAiConfigError, Priority, TranscribeError, TranscribeRequest, Transcriber, Transcript,
+    Priority, ProviderConfigError, TranscribeError, TranscribeRequest, Transcriber, Transcript,
     TranscriptEvent,
     started::{Event, at_once, started},
 };
-use crate::openai::Endpoint;
+use crate::provider::Endpoint;
 
 /// Sends speech to a server. Connections are kept open between requests. Needs a tokio runtime to be called in.
 ///
@@ -59,10 +59,10 @@ impl OpenAiTranscriber {
     /// Checks the configuration; contacts nobody.
     ///
     /// # Errors
-    /// What is wrong with the configuration, see [`OpenAiConfigError`].
-    pub fn new(config: OpenAiSpeechConfig) -> Result<Self, OpenAiConfigError> {
+    /// What is wrong with the configuration, see [`ProviderConfigError`].
+    pub fn new(config: OpenAiSpeechConfig) -> Result<Self, ProviderConfigError> {
         if config.model.trim().is_empty() {
-            return Err(OpenAiConfigError::Model);
+            return Err(ProviderConfigError::Model);
         }
         describe_metrics();
         let endpoint = Endpoint::new(&config.access())?;

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::super::{AnswerEnd, ChatError, TokenUsage, thinking::ThinkFilter};
-use crate::openai::server_message;
+use crate::provider::server_message;
 
 /// What an event says.
 #[derive(Debug, PartialEq, Eq)]

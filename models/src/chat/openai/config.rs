@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_openai::config::OPENAI_API_BASE;
 use secrecy::SecretString;
 
-use crate::openai::{Access, Censor};
+use crate::provider::{Access, Censor};
 
 /// Where the model is. `Debug` shows no secret.
 #[derive(Clone, Debug)]

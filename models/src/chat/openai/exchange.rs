@@ -24,7 +24,7 @@ use super::super::{
     ChatError,
     wire::{self, Bounds},
 };
-use crate::openai::Refusal;
+use crate::provider::Refusal;
 
 /// What is seen of one exchange.
 #[derive(Default)]

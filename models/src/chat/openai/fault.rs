@@ -10,7 +10,7 @@ use super::{
     OpenAiChatConfig,
     exchange::Exchange,
 };
-use crate::openai::server_message;
+use crate::provider::server_message;
 
 /// Turns what went wrong into a [`ChatError`] that holds neither key nor prompt.
 pub(super) struct Faults<'a> {

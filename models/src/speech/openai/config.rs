@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_openai::config::OPENAI_API_BASE;
 use secrecy::SecretString;
 
-use crate::openai::{Access, Censor};
+use crate::provider::{Access, Censor};
 
 /// The form in which audio is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -13,7 +13,7 @@ use serde_json::Value;
 use tokio::time::{sleep, timeout};
 
 use super::OpenAiSpeechConfig;
-use crate::openai::{Refusal, root_cause};
+use crate::provider::{Refusal, root_cause};
 
 /// Why a request failed, and whether another try may help.
 #[derive(Debug, thiserror::Error)]

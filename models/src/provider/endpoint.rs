@@ -12,7 +12,7 @@ use super::root_cause;
 
 /// Why a configuration is unusable. No message holds a secret.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum OpenAiConfigError {
+pub enum ProviderConfigError {
     /// Not an absolute `http` or `https` URL, or one with a query or credentials in it.
     #[error("the base URL of the model provider is not a plain http(s) URL")]
     BaseUrl,
@@ -51,20 +51,20 @@ pub(crate) struct Endpoint {
 
 impl Endpoint {
     /// Checks `access`; contacts nobody.
-    pub(crate) fn new(access: &Access<'_>) -> Result<Self, OpenAiConfigError> {
-        let url = reqwest::Url::parse(access.base_url).map_err(|_| OpenAiConfigError::BaseUrl)?;
+    pub(crate) fn new(access: &Access<'_>) -> Result<Self, ProviderConfigError> {
+        let url = reqwest::Url::parse(access.base_url).map_err(|_| ProviderConfigError::BaseUrl)?;
         let plain = matches!(url.scheme(), "http" | "https")
             && url.query().is_none()
             && url.fragment().is_none()
             && url.username().is_empty()
             && url.password().is_none();
-        let host = url.host_str().filter(|_| plain).ok_or(OpenAiConfigError::BaseUrl)?;
+        let host = url.host_str().filter(|_| plain).ok_or(ProviderConfigError::BaseUrl)?;
         let is_loopback = host == "localhost"
             || host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
 
         let mut headers = HeaderMap::new();
         let mut add = |name: &str, value: &str| {
-            let unusable = || OpenAiConfigError::Header(name.into());
+            let unusable = || ProviderConfigError::Header(name.into());
             let header = HeaderName::try_from(name).map_err(|_| unusable())?;
             let mut value = HeaderValue::try_from(value).map_err(|_| unusable())?;
             value.set_sensitive(true);
@@ -94,7 +94,7 @@ impl Endpoint {
     pub(crate) fn http_client(
         &self,
         connect_timeout: Duration,
-    ) -> Result<reqwest::Client, OpenAiConfigError> {
+    ) -> Result<reqwest::Client, ProviderConfigError> {
         let mut http = reqwest::Client::builder()
             .connect_timeout(connect_timeout)
             .pool_idle_timeout(IDLE)
@@ -108,7 +108,7 @@ impl Endpoint {
         if self.is_loopback {
             http = http.no_proxy();
         }
-        http.build().map_err(|error| OpenAiConfigError::Client(root_cause(&error)))
+        http.build().map_err(|error| ProviderConfigError::Client(root_cause(&error)))
     }
 }
 
