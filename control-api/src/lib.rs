@@ -8,6 +8,7 @@ mod metrics;
 mod problem;
 mod routes;
 mod serve;
+pub mod storage;
 mod version;
 
 pub use health::{DependencyReport, DependencyStatus, LiveReport, Readiness, ReadyReport};
