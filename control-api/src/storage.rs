@@ -53,7 +53,8 @@ pub trait Store: Send + Sync {
     /// Keeps a new document, with version 1.
     ///
     /// # Errors
-    /// [`StoreError::Duplicate`] when its id or the fields of a unique index are taken. Of many at once, one succeeds.
+    /// [`StoreError::Duplicate`] when its id, which is named first, or the fields of a unique index are taken. Of many at once,
+    /// one succeeds.
     fn insert<'a>(
         &'a self,
         schema: &'static Schema,

@@ -86,7 +86,8 @@ impl MongoStore {
         Ok(store)
     }
 
-    fn collection(&self, schema: &Schema) -> Collection<bson::Document> {
+    /// Raw, because reading BSON through serde gives meaning to names like `$date`.
+    fn collection(&self, schema: &Schema) -> Collection<RawDocumentBuf> {
         self.database.collection(schema.collection)
     }
 
@@ -104,7 +105,7 @@ impl MongoStore {
             let ids = async {
                 let found =
                     collection.find(filter.clone()).projection(doc! { "_id": 1 }).limit(DELETED_AT_ONCE);
-                found.await?.map_ok(|found| found.get("_id").cloned()).try_collect::<Vec<_>>().await
+                found.await?.map_ok(|found| json::id(&found)).try_collect::<Vec<_>>().await
             };
             let ids = timely(ids, fault::of).await?;
             let last = ids.len() < DELETED_AT_ONCE as usize;
@@ -173,7 +174,7 @@ impl Store for MongoStore {
         async move {
             check::id(id)?;
             check::body(schema, &mut body)?;
-            let document = json::kept(schema, id, 1, &body);
+            let document = json::kept(schema, id, 1, &body)?;
             let collection = self.collection(schema);
             let inserted = collection.insert_one(document);
             timely(inserted.into_future(), |error| fault::of_write(schema, error)).await.map(drop)
@@ -203,7 +204,7 @@ impl Store for MongoStore {
         async move {
             check::id(id)?;
             check::body(schema, &mut body)?;
-            let document = json::kept(schema, id, version + 1, &body);
+            let document = json::kept(schema, id, version + 1, &body)?;
             let collection = self.collection(schema);
             let replaced = collection.replace_one(doc! { "_id": id, "v": json::signed(version) }, document);
             let replaced = timely(replaced.into_future(), |error| fault::of_write(schema, error)).await?;
@@ -276,7 +277,7 @@ impl Store for MongoStore {
         async move {
             check::query(schema, query)?;
             let (filter, sort) = terms::page(query);
-            let collection = self.database.collection::<RawDocumentBuf>(schema.collection);
+            let collection = self.collection(schema);
             let gathered = async {
                 // One more: by it is known that there is another page.
                 let mut found = collection.find(filter).sort(sort).limit(query.limit as i64 + 1).await?;
@@ -286,7 +287,7 @@ impl Store for MongoStore {
                     if !gathering.has_room(raw.as_bytes().len()) {
                         break;
                     }
-                    match bson::Document::try_from(raw).map_err(|_| fault::DAMAGED).and_then(json::document) {
+                    match json::document(raw) {
                         Ok(document) => gathering.push(document),
                         Err(error) => damaged = Some(error),
                     }

@@ -3,7 +3,7 @@
 use futures_util::TryStreamExt as _;
 use mongodb::{
     Collection, IndexModel,
-    bson::{Bson, Document, doc},
+    bson::{Bson, Document, RawDocumentBuf, doc},
     error::Result,
     options::IndexOptions,
 };
@@ -13,7 +13,7 @@ use crate::storage::{Index, Schema, record::Only};
 use std::time::Duration;
 
 /// Brings the indexes to what is declared.
-pub(super) async fn make(collection: &Collection<Document>, schema: &Schema) -> Result<()> {
+pub(super) async fn make(collection: &Collection<RawDocumentBuf>, schema: &Schema) -> Result<()> {
     let declared = schema.indexes.iter().flat_map(declared).collect::<Vec<_>>();
     let there = collection.list_indexes().await?.try_collect::<Vec<_>>().await?;
     for index in there.iter().filter(|index| name(index).starts_with(OURS)) {

@@ -1,13 +1,19 @@
-//! Documents as BSON and back, exactly: BSON's own way of reading JSON gives meaning to names like `$date`.
+//! Documents as BSON and back, exactly: BSON's own ways of reading JSON and of reading through serde give meaning to names like
+//! `$date`.
 
-use mongodb::bson::{self, Bson, DateTime};
+use mongodb::bson::{self, Bson, DateTime, RawDocumentBuf};
 use serde_json::{Map, Value};
 
 use super::fault::DAMAGED;
 use crate::storage::{Body, Document, Key, Schema, StoreError, check};
 
 /// As it is kept.
-pub(super) fn kept(schema: &Schema, id: &str, version: u64, body: &Body) -> bson::Document {
+pub(super) fn kept(
+    schema: &Schema,
+    id: &str,
+    version: u64,
+    body: &Body,
+) -> Result<RawDocumentBuf, StoreError> {
     let mut kept = bson::Document::new();
     kept.insert("_id", id);
     kept.insert(VERSION, signed(version));
@@ -16,17 +22,23 @@ pub(super) fn kept(schema: &Schema, id: &str, version: u64, body: &Body) -> bson
         kept.insert(EXPIRES, DateTime::from_millis(at));
     }
     kept.insert(BODY, object(body));
-    kept
+    RawDocumentBuf::try_from(kept).map_err(|_| StoreError::Invalid("the document cannot be written as BSON"))
 }
 
 /// As it was kept.
-pub(super) fn document(mut kept: bson::Document) -> Result<Document, StoreError> {
+pub(super) fn document(kept: RawDocumentBuf) -> Result<Document, StoreError> {
+    let mut kept = bson::Document::try_from(kept).map_err(|_| DAMAGED)?;
     match (kept.remove("_id"), kept.remove(VERSION), kept.remove(BODY)) {
         (Some(Bson::String(id)), Some(Bson::Int64(version)), Some(Bson::Document(body))) => {
             Ok(Document { id, version: version.unsigned_abs(), body: body_of(body)? })
         }
         _ => Err(DAMAGED),
     }
+}
+
+/// The id alone, whatever is there beside it.
+pub(super) fn id(kept: &RawDocumentBuf) -> Bson {
+    kept.get_str("_id").map(Bson::from).unwrap_or(Bson::Null)
 }
 
 pub(super) fn key(key: &Key) -> Bson {
@@ -101,7 +113,7 @@ mod tests {
             panic!("an object")
         };
         let before = Document { id: "x".into(), version: 3, body };
-        let after = document(kept(&SCHEMA, "x", 3, &before.body)).unwrap();
+        let after = document(kept(&SCHEMA, "x", 3, &before.body).unwrap()).unwrap();
         assert!(before == after);
         assert_eq!(serde_json::to_string(&before.body).unwrap(), serde_json::to_string(&after.body).unwrap());
     }

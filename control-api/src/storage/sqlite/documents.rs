@@ -17,7 +17,14 @@ pub(super) fn insert(
 ) -> Result<(), StoreError> {
     let sql = format!("INSERT INTO \"{}\" (id, version, body) VALUES (?, 1, ?)", schema.collection);
     let insert = || connection.prepare_cached(&sql)?.execute(params![id, json]);
-    insert().map(drop).map_err(|error| fault::of_write(schema, error))
+    match insert().map_err(|error| fault::of_write(schema, error)) {
+        Ok(_) => Ok(()),
+        // Where both are taken, SQLite names any.
+        Err(StoreError::Duplicate { .. }) if version_of(connection, schema, id)?.is_some() => {
+            Err(StoreError::Duplicate { index: "id" })
+        }
+        Err(error) => Err(error),
+    }
 }
 
 pub(super) fn get(
@@ -106,6 +113,8 @@ pub(super) fn count(connection: &Connection, schema: &Schema, filter: &Filter) -
 }
 
 pub(super) fn plan(connection: &Connection, schema: &Schema, query: &Query) -> Result<String, StoreError> {
+    // A connection that has not run anything since the indexes were made does not know of them.
+    find(connection, schema, query)?;
     let page = sql::page(schema, query);
     let lines = || {
         let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {}", page.sql))?;
