@@ -11,23 +11,33 @@ use super::{
 
 /// The declarations of a program: a mistake in them is found at its start.
 pub(crate) fn schema(schema: &Schema) -> Result<(), StoreError> {
-    let plain = |text: &str| {
-        (1..=40).contains(&text.len())
-            && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
-    };
-    let path = |text: &str| text.split('.').all(plain);
     let expiries = schema.indexes.iter().filter(|index| index.expiry);
     let ok = plain(schema.collection)
         && !schema.collection.starts_with("sqlite")
         && schema.indexes.iter().all(|index| {
             let twice = schema.indexes.iter().filter(|other| other.name == index.name).count() > 1;
             let columns = if index.expiry { 1..=1 } else { 1..=4 };
-            plain(index.name) && !twice && columns.contains(&index.fields.len()) && index.looks_at().all(path)
+            plain(index.name)
+                && !twice
+                && columns.contains(&index.fields.len())
+                && index.looks_at().all(|field| path(field).is_ok())
         })
         && expiries.count() <= 1;
     ok.then_some(()).ok_or(StoreError::Invalid(
         "names of collections, indexes and fields are a-z, 0-9 and _, an index has 1 to 4 fields and a name of its own",
     ))
+}
+
+/// Whether this may name a collection, an index, or a step of a path.
+fn plain(text: &str) -> bool {
+    (1..=40).contains(&text.len())
+        && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
+}
+
+fn path(text: &str) -> Result<(), StoreError> {
+    let ok = text.split('.').all(plain);
+    ok.then_some(())
+        .ok_or(StoreError::Invalid("a field is named by a-z, 0-9 and _, and a path by dots between"))
 }
 
 pub(crate) fn id(id: &str) -> Result<(), StoreError> {
@@ -49,7 +59,7 @@ pub(crate) fn body(schema: &Schema, body: &mut Body) -> Result<String, StoreErro
             Some(None) => return Err(StoreError::Invalid("an indexed field is a text, integer or boolean")),
         }
     }
-    body.values().try_for_each(|value| plain(value, 1))?;
+    body.values().try_for_each(|value| portable(value, 1))?;
     body.keys().try_for_each(|name| self::name(name))?;
     let json =
         serde_json::to_string(body).map_err(|_| StoreError::Invalid("the document cannot be written"))?;
@@ -77,7 +87,9 @@ pub(crate) fn query(schema: &Schema, query: &Query) -> Result<(), StoreError> {
 }
 
 fn query_by(schema: &Schema, filter: &Filter, order: Option<&str>) -> Result<(), StoreError> {
-    for (_, condition) in &filter.conditions {
+    order.map_or(Ok(()), path)?;
+    for (field, condition) in &filter.conditions {
+        path(field)?;
         match condition {
             Condition::Is(value) => key(value)?,
             Condition::OneOf(values) if values.len() > MAX_PAGE => {
@@ -123,6 +135,7 @@ pub(crate) fn end(bound: &std::ops::Bound<Key>) -> Option<(&Key, bool)> {
 }
 
 pub(crate) fn increments(schema: &Schema, increments: &[Increment]) -> Result<(), StoreError> {
+    increments.iter().try_for_each(|increment| path(increment.field))?;
     let counts = (1..=8).contains(&increments.len());
     let alone = increments.iter().enumerate().all(|(at, one)| {
         let within = |path: &str| overlaps(path, one.field);
@@ -179,7 +192,7 @@ fn as_key(value: &Value) -> Option<Key> {
 }
 
 /// What every store keeps as it is: integers of `i64`, names without NUL, not nested deeper than BSON is.
-fn plain(value: &Value, depth: usize) -> Result<(), StoreError> {
+fn portable(value: &Value, depth: usize) -> Result<(), StoreError> {
     if depth > MAX_DEPTH {
         return Err(StoreError::Invalid("a document is nested at most 50 deep"));
     }
@@ -187,10 +200,10 @@ fn plain(value: &Value, depth: usize) -> Result<(), StoreError> {
         Value::Number(number) if number.is_u64() && !number.is_i64() => {
             Err(StoreError::Invalid("an integer is one of i64"))
         }
-        Value::Array(values) => values.iter().try_for_each(|value| plain(value, depth + 1)),
+        Value::Array(values) => values.iter().try_for_each(|value| portable(value, depth + 1)),
         Value::Object(fields) => fields.iter().try_for_each(|(name, value)| {
             self::name(name)?;
-            plain(value, depth + 1)
+            portable(value, depth + 1)
         }),
         _ => Ok(()),
     }
@@ -257,6 +270,8 @@ mod tests {
         assert!(!query(Filter::all().without("owner"), None));
         assert!(!query(Filter::all().eq("mail", "a"), None));
         assert!(query(Filter::all().eq("mail", "a").without("gone"), None));
+        assert!(!query(Filter::all().eq("owner", "a").eq("x') OR ('1' = '1", "a"), None));
+        assert!(!query(Filter::all().eq("owner", "a"), Some("x') --")));
     }
 
     #[test]

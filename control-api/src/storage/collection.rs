@@ -10,6 +10,42 @@ use super::{Body, Cursor, Document, Filter, Increment, Outcome, Query, Record, S
 
 /// The records of one kind. Cheap to clone. Errors are those of [`Store`]; a record that cannot be read is
 /// [`StoreError::Corrupt`].
+///
+/// ```
+/// # use std::sync::Arc;
+/// # use control_api::storage::*;
+/// #[derive(serde::Serialize, serde::Deserialize)]
+/// struct Usage {
+///     id: String,
+///     user_id: String,
+///     month: i64,
+///     minutes: i64,
+/// }
+///
+/// impl Record for Usage {
+///     const COLLECTION: &'static str = "usage";
+///     const INDEXES: &'static [Index] = &[Index::on("of_user", &["user_id", "month"]).unique()];
+///
+///     fn id(&self) -> &str {
+///         &self.id
+///     }
+/// }
+///
+/// # async fn example(store: Arc<dyn Store>) -> Result<(), StoreError> {
+/// let usage = Collection::<Usage>::new(store);
+/// let fresh = Usage { id: "ann/2026-11".into(), user_id: "ann".into(), month: 202_611, minutes: 0 };
+/// // At most 60 minutes a month, however many ask at once.
+/// match usage.increment_or_begin(&fresh, &[Increment::add("minutes", 5).up_to(Some(60))]).await? {
+///     Incremented::Done(_) => {}
+///     Incremented::Refused { stored, .. } => println!("{} minutes are left", 60 - stored.minutes),
+/// }
+/// // The newest first, 20 a page.
+/// let query = Query::new(Filter::all().eq("user_id", "ann")).order("month").descending().limit(20);
+/// let page = usage.find(&query).await?;
+/// let next = usage.find(&query.after(page.next)).await?;
+/// # Ok(())
+/// # }
+/// ```
 pub struct Collection<R> {
     store: Arc<dyn Store>,
     record: PhantomData<fn() -> R>,

@@ -143,8 +143,9 @@ impl Store for MongoStore {
         async move {
             for schema in schemas {
                 check::schema(schema)?;
-                let made = self.database.create_collection(schema.collection).await;
-                made.or_else(fault::unless_there).map_err(fault::of)?;
+                let made = self.database.create_collection(schema.collection);
+                let made = async { made.await.or_else(fault::unless_there) };
+                timely(made, fault::of).await?;
             }
             let mut known = self.schemas.lock().unwrap_or_else(PoisonError::into_inner);
             let new = schemas.iter().filter(|schema| !known.contains(schema)).copied().collect::<Vec<_>>();
@@ -206,13 +207,17 @@ impl Store for MongoStore {
             check::body(schema, &mut body)?;
             let document = json::kept(schema, id, version + 1, &body)?;
             let collection = self.collection(schema);
-            let replaced = collection.replace_one(doc! { "_id": id, "v": json::signed(version) }, document);
-            let replaced = timely(replaced.into_future(), |error| fault::of_write(schema, error)).await?;
-            match replaced.matched_count {
-                0 if self.read(schema, id).await?.is_none() => Err(StoreError::NotFound),
-                0 => Err(StoreError::Conflict),
-                _ => Ok(version + 1),
-            }
+            let tries = async {
+                let replaced = collection
+                    .replace_one(doc! { "_id": id, json::VERSION: json::signed(version) }, document);
+                let replaced = replaced.await.map_err(|error| fault::of_write(schema, error))?;
+                match replaced.matched_count {
+                    0 if self.read(schema, id).await?.is_none() => Err(StoreError::NotFound),
+                    0 => Err(StoreError::Conflict),
+                    _ => Ok(version + 1),
+                }
+            };
+            time::timeout(PATIENCE, tries).await.unwrap_or(Err(fault::SLOW))
         }
         .boxed()
     }
@@ -248,7 +253,7 @@ impl Store for MongoStore {
             check::id(id)?;
             let mut which = doc! { "_id": id };
             if let Some(version) = version {
-                which.insert("v", json::signed(version));
+                which.insert(json::VERSION, json::signed(version));
             }
             let collection = self.collection(schema);
             let deleted = timely(collection.delete_one(which).into_future(), fault::of).await?;

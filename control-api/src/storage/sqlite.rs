@@ -321,3 +321,20 @@ const STATEMENTS: usize = 128;
 /// `IvAI`, by which `file` and we know it.
 const APPLICATION: i32 = 0x4976_4149;
 const LAYOUT: i32 = 1;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_committed_is_on_disk() {
+        let folder = tempfile::tempdir().unwrap();
+        let connection = connect(&folder.path().join("store.db")).unwrap();
+        let get =
+            |name| connection.pragma_query_value(None, name, |row| row.get::<_, rusqlite::types::Value>(0));
+        assert_eq!(get("journal_mode").unwrap(), "wal".to_owned().into());
+        // 2 is FULL: the log is synced at each commit; with 1 only at checkpoints.
+        assert_eq!(get("synchronous").unwrap(), 2.into());
+        assert_eq!(get("secure_delete").unwrap(), 1.into());
+    }
+}

@@ -2,7 +2,7 @@
 //!
 //! Not here: what is written.
 
-use std::thread;
+use std::{thread, time::Duration};
 
 use rusqlite::Connection;
 use tokio::{
@@ -10,7 +10,7 @@ use tokio::{
     time,
 };
 
-use super::fault;
+use super::{BUSY, fault};
 use crate::storage::{PATIENCE, StoreError};
 
 /// Gives work to the thread, which ends when this is dropped and the work is done.
@@ -111,8 +111,11 @@ fn group(connection: &Connection, first: Work, tasks: &mut mpsc::Receiver<Task>)
 }
 
 fn checkpoint(connection: &Connection) -> Result<(), StoreError> {
-    // Whether a reader held it up does not matter: the next one will do.
-    connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).map_err(fault::of)
+    // A reader that holds it up is not waited for, as writers would wait with it: the next checkpoint will do.
+    let done = connection
+        .busy_timeout(Duration::ZERO)
+        .and_then(|()| connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())));
+    connection.busy_timeout(BUSY).and(done).map_err(fault::of)
 }
 
 /// Writes that wait. When full, writers wait for room, up to their patience.
