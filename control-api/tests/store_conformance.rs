@@ -2,6 +2,8 @@
 //!
 //! Not here: bounds that are checked before a store is asked; those are unit tests.
 
+#![allow(clippy::unwrap_used)] // A test may panic.
+
 #[path = "store/model.rs"]
 mod model;
 #[path = "store/mongo.rs"]

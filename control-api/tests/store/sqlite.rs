@@ -187,11 +187,11 @@ async fn kill_9_loses_nothing_acknowledged() {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
         // At another moment each time.
         let enough = 20 + round * 37 % 200;
         let mut killed = false;
-        while let Some(line) = lines.next() {
+        for line in lines {
             if let Some(id) = line.strip_prefix("kept ") {
                 acknowledged.push(id.to_owned());
             }
