@@ -113,7 +113,7 @@ pub struct Cursor {
 }
 
 impl std::fmt::Display for Cursor {
-    /// 1 to [`MAX_CURSOR_CHARS`] characters that need no escaping in a URL.
+    /// Up to 16,384 characters that need no escaping in a URL.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let place = serde_json::to_vec(&(&self.key, &self.id)).map_err(|_| std::fmt::Error)?;
         f.write_str(&URL_SAFE_NO_PAD.encode(place))
@@ -180,9 +180,7 @@ impl<'a> Gathering<'a> {
     }
 }
 
-/// Longest cursor: an id and a key of [`MAX_KEY_BYTES`], in the worst escaping.
-///
-/// [`MAX_KEY_BYTES`]: super::check::MAX_KEY_BYTES
+/// Longest cursor: an id and a key of `check::MAX_KEY_BYTES`, in the worst escaping.
 const MAX_CURSOR_CHARS: usize = 16 * 1024;
 
 #[cfg(test)]
