@@ -94,8 +94,20 @@ impl Mongod {
     }
 
     /// Its connections stay, and nothing answers.
-    pub(crate) fn freeze(&self) {
+    pub(crate) async fn freeze(&self) {
         self.signal("-STOP");
+        // The signal is sent, but a thread that runs may still answer.
+        let tasks = format!("/proc/{}/task", self.running.as_ref().expect("the server runs").id);
+        let deadline = Instant::now() + START;
+        let stopped = |task: PathBuf| {
+            // The state comes after the name, which is in brackets.
+            let stat = fs::read_to_string(task.join("stat")).unwrap_or_default();
+            stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with('T'))
+        };
+        while !fs::read_dir(&tasks).expect("the server is there").flatten().all(|task| stopped(task.path())) {
+            assert!(Instant::now() < deadline, "mongod does not stop");
+            time::sleep(Duration::from_millis(5)).await;
+        }
     }
 
     /// It goes on.

@@ -96,7 +96,7 @@ async fn an_outage_is_told_in_time_and_loses_nothing() {
     server.primary().await;
     answers_again(&accounts).await;
     // A server that keeps its connections and says nothing.
-    server.freeze();
+    server.freeze().await;
     told_in_time(&accounts).await;
     server.thaw();
     answers_again(&accounts).await;
