@@ -80,3 +80,4 @@ help:
 	@echo '  INTERVIEWAI_CACHE_DIR   where weights lie (default: interviewai in the user cache folder)'
 	@echo '  INTERVIEWAI_SPEECH_DIR  recordings for tests and benches (default: ../shared/speech)'
 	@echo '  INTERVIEWAI_SKIP_CHROMIUM=1  neither install Chromium nor test with it'
+	@echo '  INTERVIEWAI_SKIP_MONGOD=1    neither fetch MongoDB nor test with it'

@@ -1,6 +1,6 @@
 //! The HTTP API: health, version, metrics, and its own description. Accounts, CVs, interviews and payments come here later.
 //!
-//! One file a feature, read top to bottom; [`routes`](router) shows the whole surface. Not here: live sessions (`engine`),
+//! One file a feature, read top to bottom; [`routes`](router) shows the whole surface. Records lie behind [`storage`]. Not here: live sessions (`engine`),
 //! what is ready or counted (the caller says so through [`ApiState`]).
 
 mod health;
@@ -8,6 +8,7 @@ mod metrics;
 mod problem;
 mod routes;
 mod serve;
+pub mod storage;
 mod version;
 
 pub use health::{DependencyReport, DependencyStatus, LiveReport, Readiness, ReadyReport};
