@@ -10,6 +10,7 @@ mod subscription;
 
 pub use limit::{Limit, LimitState};
 pub use local::LocalCache;
+pub(crate) use redis::RedisFault;
 pub use redis::{RedisCache, RedisConnection};
 pub use subscription::{Heard, Subscription};
 

@@ -5,9 +5,11 @@
 //! so a handler keys its effect by [`Job::key`]. Not here: what jobs do, schedules.
 
 mod handlers;
+mod redis;
 mod worker;
 
 pub use handlers::{Handlers, JobFailure, JobHandler};
+pub use redis::RedisJobs;
 pub use worker::Worker;
 
 use std::time::Duration;
@@ -139,7 +141,7 @@ impl NewJob {
 
     /// What it is known by in its queue.
     fn id(&self) -> String {
-        format!("{}:{}", self.kind, self.key)
+        id(&self.kind, &self.key)
     }
 }
 
@@ -203,11 +205,21 @@ pub enum JobsError {
     Invalid(&'static str),
 }
 
+fn id(kind: &str, key: &str) -> String {
+    format!("{kind}:{key}")
+}
+
+/// A reason is a line.
+fn short(reason: &str) -> &str {
+    &reason[..reason.floor_char_boundary(MAX_REASON_BYTES)]
+}
+
 /// How long the key of a job is remembered, at the least, from when it was queued and its delay is over.
 pub const KEPT_KEYS: Duration = Duration::from_secs(24 * 60 * 60);
 
 const MAX_NAME_BYTES: usize = 200;
 const MAX_PAYLOAD_BYTES: usize = 64 * 1024;
+const MAX_REASON_BYTES: usize = 500;
 const MAX_DELAY: Duration = Duration::from_secs(90 * 24 * 60 * 60);
 
 #[cfg(test)]

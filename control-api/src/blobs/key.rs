@@ -5,7 +5,7 @@
 use super::BlobError;
 
 /// A blob's key: 1 to 8 segments with `/` between them, 512 bytes at most. A segment is ASCII letters, digits, `-`, `_` and
-/// `.`, and does not begin with `.`.
+/// `.`, and does not begin with `.`. As folders have it: where `a/b` is a blob, `a` cannot be one too.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct BlobKey(String);
 

@@ -11,12 +11,15 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 use super::BlobError;
 
-/// The folder `root`, made when it is not there, for this user's eyes only. What is written is synced to disk; emptied folders go.
+/// The folder `root`, made when it is not there, for this user's eyes only. What is written is synced to disk; emptied folders
+/// go. Blocks: it looks through the folder once, for what a crash left there.
 ///
 /// # Errors
 /// [`BlobError::Unavailable`] when it cannot be made or read.
 pub fn folder(root: &Path) -> Result<Arc<dyn ObjectStore>, BlobError> {
-    make_private(root).map_err(|error| BlobError::Unavailable(format!("{}: {error}", root.display())))?;
+    make_private(root)
+        .and_then(|()| sweep(root))
+        .map_err(|error| BlobError::Unavailable(format!("{}: {error}", root.display())))?;
     let store = LocalFileSystem::new_with_prefix(root)
         .map_err(|error| BlobError::Unavailable(error.to_string()))?
         .with_automatic_cleanup(true)
@@ -69,6 +72,27 @@ fn make_private(root: &Path) -> io::Result<()> {
     builder.create(root)
 }
 
+/// Removes what puts left that a crash cut short: `object_store` writes beside the blob, to `NAME#NUMBER`, which is no key.
+/// What is younger than an hour may be another process's.
+fn sweep(root: &Path) -> io::Result<()> {
+    let mut folders = vec![root.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder)? {
+            let entry = entry?;
+            if entry.file_type()?.is_dir() {
+                folders.push(entry.path());
+            } else if entry.file_name().to_string_lossy().contains('#') {
+                let old = entry.metadata()?.modified()?.elapsed().is_ok_and(|age| age > ABANDONED);
+                if old {
+                    fs::remove_file(entry.path())?;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+const ABANDONED: Duration = Duration::from_secs(3600);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
 const MAX_RETRIES: usize = 3;
