@@ -160,3 +160,164 @@ impl Run {
 
 const MAX_OUTAGE_PAUSE: Duration = Duration::from_secs(5);
 const FIRST_SETTLE_PAUSE: Duration = Duration::from_millis(50);
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::VecDeque, sync::Mutex};
+
+    use futures_util::future::BoxFuture;
+    use serde_json::Value;
+
+    use super::*;
+    use crate::jobs::{DeadLetter, NewJob};
+
+    /// A queue that holds some jobs and notes at which second it is told what. Answers `leases` to extensions, `true` after that.
+    struct Scripted {
+        settings: JobSettings,
+        jobs: Mutex<VecDeque<Job>>,
+        leases: Mutex<VecDeque<bool>>,
+        /// The queue is away until this second.
+        away_until: u64,
+        told: Mutex<Vec<(u64, &'static str)>>,
+        start: time::Instant,
+    }
+
+    impl Scripted {
+        fn new(jobs: u32, leases: &[bool], away_until: u64) -> Arc<Self> {
+            let job = |number: u32| Job {
+                id: format!("test:{number}"),
+                kind: "test".to_owned(),
+                key: number.to_string(),
+                payload: Value::Null,
+                tried: 1,
+                place: String::new(),
+            };
+            Arc::new(Self {
+                settings: JobSettings::default(),
+                jobs: Mutex::new((0..jobs).map(job).collect()),
+                leases: Mutex::new(leases.iter().copied().collect()),
+                away_until,
+                told: Mutex::default(),
+                start: time::Instant::now(),
+            })
+        }
+
+        fn told(&self) -> Vec<(u64, &'static str)> {
+            self.told.lock().unwrap().clone()
+        }
+
+        fn note(&self, what: &'static str, answer: bool) -> BoxFuture<'_, Result<bool, JobsError>> {
+            let second = self.start.elapsed().as_secs();
+            self.told.lock().unwrap().push((second, what));
+            let away = second < self.away_until;
+            std::future::ready(if away { Err(JobsError::Unavailable("away".to_owned())) } else { Ok(answer) })
+                .boxed()
+        }
+    }
+
+    impl Jobs for Scripted {
+        fn enqueue(&self, _: NewJob) -> BoxFuture<'_, Result<bool, JobsError>> {
+            std::future::ready(Ok(true)).boxed()
+        }
+
+        fn claim(&self, most: usize) -> BoxFuture<'_, Result<Vec<Job>, JobsError>> {
+            let mut jobs = self.jobs.lock().unwrap();
+            let most = most.min(jobs.len());
+            std::future::ready(Ok(jobs.drain(..most).collect())).boxed()
+        }
+
+        fn extend<'a>(&'a self, _: &'a Job) -> BoxFuture<'a, Result<bool, JobsError>> {
+            let lease = self.leases.lock().unwrap().pop_front().unwrap_or(true);
+            self.note("extend", lease)
+        }
+
+        fn complete<'a>(&'a self, _: &'a Job) -> BoxFuture<'a, Result<bool, JobsError>> {
+            self.note("complete", true)
+        }
+
+        fn retry<'a>(&'a self, _: &'a Job, _: Duration) -> BoxFuture<'a, Result<bool, JobsError>> {
+            self.note("retry", true)
+        }
+
+        fn bury<'a>(&'a self, _: &'a Job, _: &'a str) -> BoxFuture<'a, Result<bool, JobsError>> {
+            self.note("bury", true)
+        }
+
+        fn dead_letters(&self, _: usize) -> BoxFuture<'_, Result<Vec<DeadLetter>, JobsError>> {
+            std::future::ready(Ok(Vec::new())).boxed()
+        }
+
+        fn revive<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<bool, JobsError>> {
+            std::future::ready(Ok(false)).boxed()
+        }
+
+        fn settings(&self) -> &JobSettings {
+            &self.settings
+        }
+    }
+
+    /// Runs a worker for `stop_after` seconds, whose jobs take `seconds`; says at which second it returned, and how many
+    /// jobs ran to their end.
+    async fn work(jobs: &Arc<Scripted>, seconds: u64, stop_after: u64) -> (u64, usize) {
+        let ended = Arc::new(Mutex::new(0));
+        let count = Arc::clone(&ended);
+        let handlers = Handlers::new().on("test", move |_: Job| {
+            let count = Arc::clone(&count);
+            async move {
+                time::sleep(Duration::from_secs(seconds)).await;
+                *count.lock().unwrap() += 1;
+                Ok(())
+            }
+        });
+        let worker = Worker::new(Arc::clone(jobs) as Arc<dyn Jobs>, handlers);
+        worker.run(time::sleep(Duration::from_secs(stop_after))).await;
+        let ended = *ended.lock().unwrap();
+        (jobs.start.elapsed().as_secs(), ended)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_long_job_keeps_its_lease() {
+        let jobs = Scripted::new(1, &[], 0);
+        assert_eq!(work(&jobs, 90, 100).await, (100, 1));
+        assert_eq!(
+            jobs.told(),
+            [(20, "extend"), (40, "extend"), (60, "extend"), (80, "extend"), (90, "complete")]
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_job_whose_lease_is_lost_is_dropped() {
+        let jobs = Scripted::new(1, &[true, false], 0);
+        assert_eq!(work(&jobs, 90, 100).await, (100, 0));
+        assert_eq!(jobs.told(), [(20, "extend"), (40, "extend")]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_job_that_takes_too_long_has_failed() {
+        let jobs = Scripted::new(1, &[], 0);
+        assert_eq!(work(&jobs, 700, 800).await, (800, 0));
+        assert_eq!(jobs.told().last(), Some(&(600, "retry")));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_outcome_is_told_when_the_queue_is_back() {
+        let jobs = Scripted::new(1, &[], 30);
+        assert_eq!(work(&jobs, 1, 100).await, (100, 1));
+        let told = jobs.told();
+        let (last, others) = told.split_last().unwrap();
+        assert!(others.iter().all(|(second, what)| *second < 30 && *what == "complete"), "{told:?}");
+        assert!((30..=35).contains(&last.0), "{told:?}");
+        assert!(told.len() < 20, "it asks ever less often: {told:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_worker_that_stops_waits_so_long_and_no_longer() {
+        // What ends within the drain of 20 s is waited for; the fifth job is not begun.
+        let jobs = Scripted::new(5, &[], 0);
+        assert_eq!(work(&jobs, 15, 10).await, (15, 4));
+        assert_eq!(jobs.told(), [(15, "complete"); 4]);
+        let jobs = Scripted::new(1, &[], 0);
+        assert_eq!(work(&jobs, 50, 10).await, (30, 0));
+        assert_eq!(jobs.told(), [(20, "extend")]);
+    }
+}
