@@ -151,9 +151,6 @@ pub enum BlobError {
     Unavailable(String),
 }
 
-/// Longest wait for one operation, tries included.
-pub const PATIENCE: Duration = Duration::from_secs(30);
-
 /// What lies before the content: a mark, and a hash that ties content and key, so that blobs cannot be swapped unnoticed.
 fn header(key: &BlobKey, content: &[u8]) -> [u8; HEADER_BYTES] {
     let mut hash = Sha256::new();
@@ -178,6 +175,9 @@ async fn within<T>(work: impl Future<Output = object_store::Result<T>>) -> Resul
         Err(_) => Err(BlobError::Unavailable(format!("no answer within {} s", PATIENCE.as_secs()))),
     }
 }
+
+/// Longest wait for one operation, tries included.
+pub const PATIENCE: Duration = Duration::from_secs(30);
 
 const MARK: [u8; 4] = *b"iab1";
 const HEADER_BYTES: usize = MARK.len() + 32;

@@ -65,6 +65,7 @@ pub trait Cache: Send + Sync {
     fn limit<'a>(&'a self, key: &'a str, limit: Limit) -> BoxFuture<'a, Result<LimitState, CacheError>>;
 
     /// Tells all present subscribers of `topic`, in every process that shares the cache. Nothing is kept for later ones.
+    /// Topics are few (256 heard at once) and fixed: whom it is about belongs into the message.
     fn publish<'a>(&'a self, topic: &'a str, message: Bytes) -> BoxFuture<'a, Result<(), CacheError>>;
 
     /// Hears what is published on `topic` from now on.
@@ -81,15 +82,6 @@ pub enum CacheError {
     #[error("the cache refuses this: {0}")]
     Invalid(&'static str),
 }
-
-/// Longest key, prefix or topic.
-pub const MAX_KEY_BYTES: usize = 512;
-/// Largest value or message.
-pub const MAX_VALUE_BYTES: usize = 1024 * 1024;
-/// Longest time to live: 400 days.
-pub const MAX_TTL: Duration = Duration::from_secs(400 * 24 * 60 * 60);
-/// Longest wait for one operation; [`Cache::delete_prefix`] may take this for each 500 keys.
-pub const PATIENCE: Duration = Duration::from_secs(1);
 
 fn check_key(key: &str) -> Result<(), CacheError> {
     if key.is_empty() || key.len() > MAX_KEY_BYTES {
@@ -111,6 +103,15 @@ fn check_ttl(ttl: Duration) -> Result<(), CacheError> {
     }
     Ok(())
 }
+
+/// Longest key, prefix or topic.
+pub const MAX_KEY_BYTES: usize = 512;
+/// Largest value or message.
+pub const MAX_VALUE_BYTES: usize = 1024 * 1024;
+/// Longest time to live: 400 days.
+pub const MAX_TTL: Duration = Duration::from_secs(400 * 24 * 60 * 60);
+/// Longest wait for one operation; [`Cache::delete_prefix`] may take this for each 500 keys.
+pub const PATIENCE: Duration = Duration::from_secs(1);
 
 const NO_COUNTER: CacheError = CacheError::Invalid("the entry is no counter, or the sum is out of range");
 const NO_LIMIT: CacheError = CacheError::Invalid("the entry is no rate limit");

@@ -2,6 +2,8 @@
 //!
 //! Not here: who may read a blob.
 
+#![allow(clippy::unwrap_used)] // A test may panic.
+
 #[path = "common/s3_server.rs"]
 mod s3_server;
 

@@ -2,6 +2,8 @@
 //!
 //! Not here: what keys mean.
 
+#![allow(clippy::unwrap_used)] // A test may panic.
+
 #[path = "common/redis_server.rs"]
 mod redis_server;
 
@@ -27,7 +29,7 @@ async fn in_process() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn in_redis() {
-    let Some(server) = RedisServer::start() else { return };
+    let Some(server) = RedisServer::start().await else { return };
     suite(&Two { one: Arc::new(redis(&server)), other: Arc::new(redis(&server)) }).await;
 
     let used = server.type_in("INFO commandstats");
@@ -222,7 +224,7 @@ async fn a_slow_subscriber_is_told(Two { one, other }: &Two) {
         }
     };
     tokio::join!(hear, publish);
-    assert_eq!(slow.next().await, Some(Heard::Missed));
+    assert_eq!(next(&mut slow).await, Some(Heard::Missed));
     // What is left is the latest, in order.
     let mut next = 300 - 256;
     while next < 300 {
@@ -258,7 +260,7 @@ async fn what_is_out_of_bounds_is_refused(Two { one, .. }: &Two) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn redis_goes_and_comes_back() {
-    let Some(mut server) = RedisServer::start() else { return };
+    let Some(mut server) = RedisServer::start().await else { return };
     let cache = redis(&server);
     let limit = Limit::new(10, HOUR).unwrap();
     cache.set("a", "kept".into(), HOUR).await.unwrap();
@@ -275,10 +277,10 @@ async fn redis_goes_and_comes_back() {
         assert!(asked.elapsed() < 3 * PATIENCE + Duration::from_secs(2), "{:?}", asked.elapsed());
     }
 
-    server.restart();
+    server.restart().await;
     assert_eq!(cache.get("a").await, Ok(Some("kept".into())), "at the first call, from what was on disk");
     assert_eq!(cache.limit("l", limit).await.unwrap().remaining, 8);
-    assert_eq!(subscriber.next().await, Some(Heard::Missed), "the subscriber may have missed something");
+    assert_eq!(next(&mut subscriber).await, Some(Heard::Missed), "the subscriber may have missed something");
     cache.publish("topic", "heard".into()).await.unwrap();
     assert_eq!(message(&mut subscriber).await, "heard");
 }
@@ -365,11 +367,14 @@ fn redis(server: &RedisServer) -> RedisCache {
 }
 
 async fn message(subscription: &mut Subscription) -> Bytes {
-    let heard = tokio::time::timeout(PATIENT, subscription.next()).await.expect("a message comes");
-    match heard {
+    match next(subscription).await {
         Some(Heard::Message(message)) => message,
         other => panic!("{other:?} instead of a message"),
     }
+}
+
+async fn next(subscription: &mut Subscription) -> Option<Heard> {
+    tokio::time::timeout(PATIENT, subscription.next()).await.expect("something is heard")
 }
 
 /// Asks until it is so.

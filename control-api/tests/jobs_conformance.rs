@@ -2,6 +2,8 @@
 //!
 //! Not here: the worker's timing, which is tested in virtual time beside it.
 
+#![allow(clippy::unwrap_used)] // A test may panic.
+
 #[path = "common/redis_server.rs"]
 mod redis_server;
 
@@ -26,7 +28,7 @@ use tokio::{sync::Notify, task::JoinHandle};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn in_redis() {
-    let Some(server) = RedisServer::start() else { return };
+    let Some(server) = RedisServer::start().await else { return };
     suite(&|settings| {
         assert_eq!(server.type_in("FLUSHALL"), "+OK\r\n+OK\r\n");
         Arc::new(RedisJobs::new(RedisConnection::new(&server.url()).unwrap(), settings))
@@ -41,7 +43,7 @@ async fn in_redis() {
 /// One thread, as the log of one thread is what can be read here.
 #[tokio::test]
 async fn in_redis_no_payload_is_logged() {
-    let Some(server) = RedisServer::start() else { return };
+    let Some(server) = RedisServer::start().await else { return };
     no_payload_is_logged(Arc::new(RedisJobs::new(RedisConnection::new(&server.url()).unwrap(), quick())))
         .await;
 }
@@ -385,7 +387,7 @@ async fn no_payload_is_logged(jobs: Arc<dyn Jobs>) {
 /// Killed while workers run, and started again from its append-only file: every job that was acknowledged runs.
 #[tokio::test(flavor = "multi_thread")]
 async fn redis_is_killed_and_no_job_is_lost() {
-    let Some(mut server) = RedisServer::start() else { return };
+    let Some(mut server) = RedisServer::start().await else { return };
     let settings = JobSettings { lease: Duration::from_secs(2), at_once: 2, ..quick() };
     let jobs: Arc<dyn Jobs> =
         Arc::new(RedisJobs::new(RedisConnection::new(&server.url()).unwrap(), settings));
@@ -402,7 +404,7 @@ async fn redis_is_killed_and_no_job_is_lost() {
     assert!(error.to_string().contains("unavailable"), "{error}");
     let before = ran.counts().len();
     assert!(before < acknowledged, "it was killed too late to show anything");
-    server.restart();
+    server.restart().await;
     until(async || ran.counts().len() == acknowledged).await;
     worker.stop().await;
     assert_eq!(jobs.dead_letters(10).await, Ok(vec![]));

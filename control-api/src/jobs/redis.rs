@@ -96,7 +96,7 @@ impl Jobs for RedisJobs {
         async move {
             let latest =
                 cmd("XREVRANGE").arg(key("dead")).arg("+").arg("-").arg("COUNT").arg(most).to_owned();
-            let letters: Vec<(String, [(String, Vec<u8>); 2])> = self.redis.query(&latest).await?;
+            let letters: Vec<Letter> = self.redis.query(&latest).await?;
             let letters = letters.into_iter().filter_map(|(id, [(_, body), (_, reason)])| {
                 let Body { kind, key, payload } = read(&body)?;
                 let reason = String::from_utf8_lossy(&reason).into_owned();
@@ -114,8 +114,8 @@ impl Jobs for RedisJobs {
                 return Ok(false);
             }
             let letter = cmd("XRANGE").arg(key("dead")).arg(id).arg(id).to_owned();
-            let letter: Vec<(String, Vec<(String, Vec<u8>)>)> = self.redis.query(&letter).await?;
-            let body = letter.first().and_then(|(_, fields)| fields.first()).and_then(|(_, body)| read(body));
+            let letter: Vec<Letter> = self.redis.query(&letter).await?;
+            let body = letter.first().and_then(|(_, [(_, body), _])| read(body));
             let Some(Body { kind, key, .. }) = body else { return Ok(false) };
             let mut revive = invoke(&REVIVE);
             revive.arg(id).arg(super::id(&kind, &key));
@@ -144,6 +144,9 @@ struct Body {
     key: String,
     payload: Value,
 }
+
+/// A dead letter as its stream has it: place, then body and reason with their names.
+type Letter = (String, [(String, Vec<u8>); 2]);
 
 fn read(body: &[u8]) -> Option<Body> {
     serde_json::from_slice(body).ok()

@@ -8,12 +8,12 @@ use std::{
     net::{TcpListener, TcpStream},
     path::{Path, PathBuf},
     process::{Child, ChildStdin, Command, Stdio},
-    thread,
     time::{Duration, Instant},
 };
 
 use secrecy::SecretString;
 use tempfile::TempDir;
+use tokio::time;
 
 /// A running server; dropped, it is killed.
 pub(crate) struct RedisServer {
@@ -35,7 +35,7 @@ impl RedisServer {
     ///
     /// # Panics
     /// When there is no `redis-server`: such a machine cannot run this test, and is told what to install.
-    pub(crate) fn start() -> Option<Self> {
+    pub(crate) async fn start() -> Option<Self> {
         if env::var("INTERVIEWAI_SKIP_REDIS").is_ok_and(|skip| skip == "1") {
             eprintln!("SKIPPED: no real Redis, as INTERVIEWAI_SKIP_REDIS=1");
             return None;
@@ -44,7 +44,7 @@ impl RedisServer {
         // Somebody may take the port in between: then another one.
         for _ in 0..10 {
             let port = free_port();
-            if let Some(running) = run(folder.path(), port) {
+            if let Some(running) = run(folder.path(), port).await {
                 return Some(Self { folder, port, running: Some(running) });
             }
         }
@@ -62,9 +62,9 @@ impl RedisServer {
     }
 
     /// Starts it again where it was, with what it had on disk.
-    pub(crate) fn restart(&mut self) {
+    pub(crate) async fn restart(&mut self) {
         assert!(self.running.is_none(), "kill it first");
-        self.running = run(self.folder.path(), self.port);
+        self.running = run(self.folder.path(), self.port).await;
         assert!(self.running.is_some(), "redis-server does not start again:\n{}", log(self.folder.path()));
     }
 
@@ -93,7 +93,7 @@ impl Running {
     }
 }
 
-fn run(folder: &Path, port: u16) -> Option<Running> {
+async fn run(folder: &Path, port: u16) -> Option<Running> {
     let program = program();
     let log = std::fs::File::create(log_file(folder)).expect("the folder can be written");
     let mut shell = Command::new("sh")
@@ -119,7 +119,7 @@ fn run(folder: &Path, port: u16) -> Option<Running> {
         if said.contains("Address already in use") {
             break;
         }
-        thread::sleep(Duration::from_millis(20));
+        time::sleep(Duration::from_millis(20)).await;
     }
     running.kill();
     None
