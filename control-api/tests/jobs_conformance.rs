@@ -11,7 +11,7 @@ use std::{
     collections::BTreeMap,
     io,
     sync::{
-        Arc, Mutex,
+        Arc, LazyLock, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
@@ -29,6 +29,7 @@ use tokio::{sync::Notify, task::JoinHandle};
 #[tokio::test(flavor = "multi_thread")]
 async fn in_redis() {
     let Some(server) = RedisServer::start().await else { return };
+    Log::of_this_process();
     suite(&|settings| {
         assert_eq!(server.type_in("FLUSHALL"), "+OK\r\n+OK\r\n");
         Arc::new(RedisJobs::new(RedisConnection::new(&server.url()).unwrap(), settings))
@@ -38,14 +39,6 @@ async fn in_redis() {
     let keys: Vec<&str> = keys.lines().filter(|line| line.contains(':')).collect();
     assert!(!keys.is_empty());
     assert!(keys.iter().all(|key| key.starts_with("interviewai:jobs:")), "{keys:?}");
-}
-
-/// One thread, as the log of one thread is what can be read here.
-#[tokio::test]
-async fn in_redis_no_payload_is_logged() {
-    let Some(server) = RedisServer::start().await else { return };
-    no_payload_is_logged(Arc::new(RedisJobs::new(RedisConnection::new(&server.url()).unwrap(), quick())))
-        .await;
 }
 
 /// Makes an empty queue.
@@ -65,6 +58,7 @@ async fn suite(fresh: Fresh<'_>) {
     so_many_run_at_once(fresh(quick())).await;
     a_worker_that_stops_ends_what_it_began(fresh(quick())).await;
     many_workers_share_a_queue(fresh(quick())).await;
+    no_payload_is_logged(fresh(quick())).await;
 }
 
 async fn a_job_runs_once_and_is_gone(jobs: Arc<dyn Jobs>) {
@@ -359,14 +353,7 @@ async fn many_workers_share_a_queue(jobs: Arc<dyn Jobs>) {
 }
 
 async fn no_payload_is_logged(jobs: Arc<dyn Jobs>) {
-    let log = Log::default();
-    let lines = log.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(tracing_subscriber::filter::LevelFilter::TRACE)
-        .with_ansi(false)
-        .with_writer(move || lines.clone())
-        .finish();
-    let _here = tracing::subscriber::set_default(subscriber);
+    let log = Log::of_this_process();
     let fails = |job: Job| async move {
         match job.tried {
             1 => Err(JobFailure::Retry("busy".to_owned())),
@@ -377,8 +364,9 @@ async fn no_payload_is_logged(jobs: Arc<dyn Jobs>) {
     jobs.enqueue(canary).await.unwrap();
     let never = NewJob::new("unknown", "canary key", json!({"cv": "canary payload"})).unwrap();
     jobs.enqueue(never).await.unwrap();
-    let buried = async { until(async || !jobs.dead_letters(1).await.unwrap().is_empty()).await };
-    Worker::new(Arc::clone(&jobs), Handlers::new().on("mail", fails)).run(buried).await;
+    let worker = work(&jobs, Handlers::new().on("mail", fails));
+    until(async || !jobs.dead_letters(1).await.unwrap().is_empty()).await;
+    worker.stop().await;
     let said = log.text();
     assert!(said.contains("a job did not work") && said.contains("busy"), "{said}");
     assert!(!said.contains("canary"), "{said}");
@@ -508,6 +496,21 @@ impl Working {
 struct Log(Arc<Mutex<Vec<u8>>>);
 
 impl Log {
+    /// What all tests of this process log from now on. (A subscriber of one thread would miss the workers' threads.)
+    fn of_this_process() -> Self {
+        static LOG: LazyLock<Log> = LazyLock::new(|| {
+            let log = Log::default();
+            let lines = log.clone();
+            tracing_subscriber::fmt()
+                .with_max_level(tracing_subscriber::filter::LevelFilter::TRACE)
+                .with_ansi(false)
+                .with_writer(move || lines.clone())
+                .init();
+            log
+        });
+        LOG.clone()
+    }
+
     fn text(&self) -> String {
         String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
     }
