@@ -5,10 +5,12 @@
 //! so a handler keys its effect by [`Job::key`]. Not here: what jobs do, schedules.
 
 mod handlers;
+mod local;
 mod redis;
 mod worker;
 
 pub use handlers::{Handlers, JobFailure, JobHandler};
+pub use local::LocalJobs;
 pub use redis::RedisJobs;
 pub use worker::Worker;
 
@@ -26,7 +28,7 @@ pub trait Jobs: Send + Sync {
     /// the last [`KEPT_KEYS`] or longer if it is not done. On return it is as safe as the queue makes it.
     fn enqueue(&self, job: NewJob) -> BoxFuture<'_, Result<bool, JobsError>>;
 
-    /// Takes up to `most` jobs that are due, those of dead workers first. Each is leased to the caller for
+    /// Takes up to `most` jobs that are due, those of dead workers among them. Each is leased to the caller for
     /// [`JobSettings::lease`], and counts as tried. Jobs that ran out of tries in a worker's death become dead letters here.
     fn claim(&self, most: usize) -> BoxFuture<'_, Result<Vec<Job>, JobsError>>;
 
@@ -43,7 +45,7 @@ pub trait Jobs: Send + Sync {
     /// operator, without anything of the payload.
     fn bury<'a>(&'a self, job: &'a Job, reason: &'a str) -> BoxFuture<'a, Result<bool, JobsError>>;
 
-    /// The latest dead letters, at most `most`. About 10,000 are kept, for 30 days.
+    /// The latest dead letters, at most `most`. About 10,000 are kept, for 30 days; in memory 1,000.
     fn dead_letters(&self, most: usize) -> BoxFuture<'_, Result<Vec<DeadLetter>, JobsError>>;
 
     /// Queues a dead letter again, with all its tries; says whether there was one.

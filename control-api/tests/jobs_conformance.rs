@@ -19,12 +19,18 @@ use std::{
 
 use control_api::{
     cache::{Cache, LocalCache, RedisConnection},
-    jobs::{Handlers, Job, JobFailure, JobSettings, Jobs, NewJob, RedisJobs, Worker},
+    jobs::{Handlers, Job, JobFailure, JobSettings, Jobs, LocalJobs, NewJob, RedisJobs, Worker},
 };
 use futures_util::future::join_all;
 use redis_server::RedisServer;
 use serde_json::json;
 use tokio::{sync::Notify, task::JoinHandle};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn in_memory() {
+    Log::of_this_process();
+    suite(&|settings| Arc::new(LocalJobs::new(settings))).await;
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn in_redis() {
