@@ -65,7 +65,7 @@ deps: ## Install system packages that are missing (apt)
 	$(call step,system packages)
 	@scripts/install-packages
 
-test-deps: ## As deps, and Chromium for the browser tests
+test-deps: ## As deps, and what tests start: Redis, Chromium
 	$(call step,system packages)
 	@scripts/install-packages tests
 
@@ -81,3 +81,4 @@ help:
 	@echo '  INTERVIEWAI_SPEECH_DIR  recordings for tests and benches (default: ../shared/speech)'
 	@echo '  INTERVIEWAI_SKIP_CHROMIUM=1  neither install Chromium nor test with it'
 	@echo '  INTERVIEWAI_SKIP_MONGOD=1    neither fetch MongoDB nor test with it'
+	@echo '  INTERVIEWAI_SKIP_REDIS=1     neither install redis-server nor test with it'

@@ -1,9 +1,13 @@
 //! The HTTP API: health, version, metrics, and its own description. Accounts, CVs, interviews and payments come here later.
 //!
-//! One file a feature, read top to bottom; [`routes`](router) shows the whole surface. Records lie behind [`storage`]. Not here: live sessions (`engine`),
-//! what is ready or counted (the caller says so through [`ApiState`]).
+//! One file a feature, read top to bottom; [`routes`](router) shows the whole surface. What features keep lies behind seams:
+//! [`storage`], [`cache`], [`blobs`], [`jobs`]. Not here: live sessions (`engine`), what is ready or counted (the caller says so
+//! through [`ApiState`]).
 
+pub mod blobs;
+pub mod cache;
 mod health;
+pub mod jobs;
 mod metrics;
 mod problem;
 mod routes;

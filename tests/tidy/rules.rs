@@ -251,7 +251,10 @@ const OWNERS: [(&[&str], &[&str]); 5] = [
     (&["webrtc-vad", "earshot", "ct2rs", "async-openai"], &["models"]),
     (&["reqwest"], &["models", "control-api"]),
     (&["tokio-tungstenite", "quinn", "web-transport-quinn"], &["engine", "client"]),
-    (&["axum", "utoipa", "utoipa-axum", "jsonwebtoken", "mongodb", "rusqlite", "redis"], &["control-api"]),
+    (
+        &["axum", "utoipa", "utoipa-axum", "jsonwebtoken", "mongodb", "rusqlite", "redis", "object_store"],
+        &["control-api"],
+    ),
 ];
 
 /// Package registries, their mirrors, and model hubs; in two pieces, so that this file names none.
