@@ -13,7 +13,9 @@ use axum::{
 use utoipa::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use crate::{ApiState, Problem, ProblemBody, health, metrics, problem, version};
+use crate::{
+    ApiState, Problem, ProblemBody, auth, health, history, interviews, metrics, problem, users, version,
+};
 
 /// The API as a router. Every error answer is problem JSON; request bodies are bounded.
 pub fn router(state: ApiState) -> Router {
@@ -29,6 +31,10 @@ fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(version::version))
         .routes(routes!(openapi))
         .routes(routes!(metrics::metrics))
+        .merge(auth::routes())
+        .merge(users::routes())
+        .merge(interviews::routes())
+        .merge(history::routes())
 }
 
 /// What holds for every route, whether somebody thought of it there or not.

@@ -1,4 +1,7 @@
-//! The API over a real socket: each route, each error, and its description.
+//! The API over a real socket: health, version, each error, and its description.
+
+#[path = "common/api.rs"]
+mod api;
 
 use std::{
     collections::BTreeMap,
@@ -8,7 +11,7 @@ use std::{
     },
 };
 
-use control_api::{About, ApiState, Readiness, serve};
+use control_api::{ApiState, Readiness, serve};
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -178,6 +181,7 @@ struct Api {
     speech_works: Arc<AtomicBool>,
     stop: oneshot::Sender<()>,
     server: JoinHandle<()>,
+    _folder: tempfile::TempDir,
 }
 
 impl Api {
@@ -185,10 +189,11 @@ impl Api {
         let speech_works = Arc::new(AtomicBool::new(true));
         let speech = Dependency { name: "speech", works: Arc::clone(&speech_works) };
         let chat = Dependency { name: "chat", works: Arc::new(AtomicBool::new(true)) };
+        let folder = tempfile::tempdir().expect("there is room for a folder");
         let state = ApiState {
-            about: About { name: "interviewai", version: "1.2.3", protocol: "interviewai.v1" },
             readiness: Arc::new([Arc::new(speech), Arc::new(chat)]),
             metrics: Arc::new(|| "sessions 3\n".to_owned()),
+            ..api::state(&folder, &Arc::default()).await
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback has a free port");
         let address = listener.local_addr().expect("bound").to_string();
@@ -197,7 +202,7 @@ impl Api {
             // A test that ends drops `stop`, and its server ends too.
             let _ = stopped.await;
         }));
-        Self { address, speech_works, stop, server }
+        Self { address, speech_works, stop, server, _folder: folder }
     }
 
     async fn get(&self, target: &str) -> Answer {
