@@ -1,25 +1,45 @@
 //! Joins the control API to the engine: what one asks of the other is answered here, and nowhere else.
+//!
+//! | module | answers |
+//! |---|---|
+//! | `access` | who may open a live session: tickets and access tokens, beside what works without accounts |
+//! | `candidates` | who the candidate is, and what they prefer |
+//! | `recording` | what is kept of a session |
+//! | `metering` | what is left of a plan |
+//! | `revocation` | which live sessions must end, as their login did |
+//!
+//! Not here: building either side (`compose`).
+
+mod access;
+mod candidates;
+mod metering;
+mod recording;
+mod revocation;
+
+pub(crate) use access::Doors;
+pub(crate) use candidates::Candidates;
+pub(crate) use metering::Meters;
+pub(crate) use recording::Histories;
+pub(crate) use revocation::watch as watch_revocations;
 
 use std::sync::Arc;
 
-use control_api::{About, ApiState, Readiness};
-use engine::Engine;
+use control_api::{About, Readiness};
+use engine::{Engine, ports::Principal};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 
 use crate::Error;
 
-/// What the control API is told of the rest of the program.
-pub(crate) fn api_state(engine: Arc<Engine>, metrics: PrometheusHandle) -> ApiState {
-    let sessions: Arc<dyn Readiness> = Arc::new(SessionSlots(engine));
-    ApiState {
-        about: About {
-            name: env!("CARGO_PKG_NAME"),
-            version: env!("CARGO_PKG_VERSION"),
-            protocol: protocol::SUBPROTOCOL,
-        },
-        readiness: Arc::new([sessions]),
-        metrics: Arc::new(move || metrics.render()),
-    }
+/// Which program this is.
+pub(crate) const ABOUT: About = About {
+    name: env!("CARGO_PKG_NAME"),
+    version: env!("CARGO_PKG_VERSION"),
+    protocol: protocol::SUBPROTOCOL,
+};
+
+/// Whether this is a user with an account, and not whoever sits at this machine.
+fn has_account(principal: &Principal) -> bool {
+    *principal != Principal::local()
 }
 
 /// Starts counting, for the life of the process.
@@ -30,7 +50,7 @@ pub(crate) fn metrics() -> Result<PrometheusHandle, Error> {
 }
 
 /// Ready while a further session would be taken: a full server should get no new clients.
-struct SessionSlots(Arc<Engine>);
+pub(crate) struct SessionSlots(pub(crate) Arc<Engine>);
 
 impl Readiness for SessionSlots {
     fn name(&self) -> &str {

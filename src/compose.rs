@@ -1,15 +1,20 @@
 //! Builds what the program is made of, step by step, from checked settings.
 
+pub(crate) mod control;
+
 use std::{net::SocketAddr, num::NonZeroUsize, sync::Arc, time::Duration};
+
+use control_api::{ApiState, jobs::Worker};
 
 use engine::{
     Engine, VadFactory,
     ports::{
-        Authorizer, CandidateContext,
+        Authorizer, CandidateContext, ContextProvider, SessionRecorder, UsageMeter,
         memory::{MonthlyMeter, NoAuth, OneCandidate, RecentSessions, SharedToken},
     },
     registry::Registry,
 };
+use metrics_exporter_prometheus::PrometheusHandle;
 use models::{
     chat::{self, AnswerCache, AnthropicChat, ChatModel, Link, Notes, OpenAiChat, OpenAiChatConfig},
     speech::{Cached, Fallback, InferencePool, OpenAiTranscriber, PoolConfig, Transcriber, TranscriptCache},
@@ -17,23 +22,53 @@ use models::{
     weights::WeightsCache,
 };
 use tokio::{net::TcpListener, task::JoinSet};
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
+use self::control::Control;
 use crate::{
     Error, bridge,
     command::models::ensure,
     settings::{Answering, Answers, Auth, Candidate, Detector, Document, Provider, Settings, Speech},
 };
 
+/// What an engine asks of the outside.
+pub(crate) struct Ports {
+    authorizer: Arc<dyn Authorizer>,
+    context: Arc<dyn ContextProvider>,
+    recorder: Arc<dyn SessionRecorder>,
+    meter: Arc<dyn UsageMeter>,
+}
+
+/// For who sits at this machine, and nobody else.
+pub(crate) fn local_ports(settings: &Settings) -> Ports {
+    Ports {
+        authorizer: Arc::new(NoAuth),
+        context: Arc::new(OneCandidate(candidate(&settings.candidate))),
+        recorder: Arc::new(RecentSessions::default()),
+        meter: Arc::new(MonthlyMeter::new(settings.answers.monthly)),
+    }
+}
+
+/// For users with accounts, and beside them for those whom the settings let in without.
+pub(crate) fn account_ports(settings: &Settings, state: &ApiState) -> Ports {
+    let local = local_ports(settings);
+    let others: Option<Arc<dyn Authorizer>> = match &settings.auth {
+        Auth::Off => Some(local.authorizer),
+        Auth::Token(token) => Some(Arc::new(SharedToken::new(token.clone()))),
+        Auth::Accounts => None,
+    };
+    Ports {
+        authorizer: Arc::new(bridge::Doors { state: state.clone(), others }),
+        context: Arc::new(bridge::Candidates { state: state.clone(), local: local.context }),
+        recorder: Arc::new(bridge::Histories::new(state.clone(), local.recorder)),
+        meter: Arc::new(bridge::Meters { state: state.clone(), local: local.meter }),
+    }
+}
+
 /// An engine built from `settings`; fetches weights that are missing, with a progress bar.
-pub(crate) async fn engine(settings: &Settings) -> Result<Engine, Error> {
-    let candidate = candidate(&settings.candidate);
+pub(crate) async fn engine(settings: &Settings, ports: Ports) -> Result<Engine, Error> {
     let chat = answers(settings)?;
     let transcriber = speech(settings).await?;
-    let authorizer: Arc<dyn Authorizer> = match &settings.auth {
-        Auth::Off => Arc::new(NoAuth),
-        Auth::Token(token) => Arc::new(SharedToken::new(token.clone())),
-    };
     let max_sessions = max_sessions(settings.limits.max_sessions, transcriber.capacity());
     Ok(Engine {
         limits: settings.limits,
@@ -41,12 +76,13 @@ pub(crate) async fn engine(settings: &Settings) -> Result<Engine, Error> {
         vad: detector(settings.detector),
         transcriber,
         chat,
-        authorizer,
-        context: Arc::new(OneCandidate(candidate)),
-        recorder: Arc::new(RecentSessions::default()),
-        meter: Arc::new(MonthlyMeter::new(settings.answers.monthly)),
+        authorizer: ports.authorizer,
+        context: ports.context,
+        recorder: ports.recorder,
+        meter: ports.meter,
         memories: engine::memory::Memories::default(),
         registry: Registry::new(max_sessions),
+        writers: tokio_util::task::TaskTracker::new(),
     })
 }
 
@@ -189,6 +225,7 @@ fn candidate(candidate: &Candidate) -> CandidateContext {
         profile: String::new(),
         cv: text(&candidate.cv).unwrap_or_default(),
         job_description: text(&candidate.job).unwrap_or_default(),
+        ..CandidateContext::default()
     }
 }
 
@@ -200,11 +237,15 @@ pub(crate) struct Servers {
     pub(crate) http: String,
     stop: CancellationToken,
     tasks: JoinSet<()>,
+    /// Run until everything else has stopped.
+    _keepers: Vec<AbortOnDropHandle<()>>,
 }
 
 /// Binds and starts both servers.
 pub(crate) async fn serve(
     engine: Arc<Engine>,
+    control: Control,
+    metrics: PrometheusHandle,
     audio: SocketAddr,
     api: SocketAddr,
     allowed_origins: &[String],
@@ -213,21 +254,26 @@ pub(crate) async fn serve(
     let api_listener = bind("api.port", api).await?;
     let ws = format!("ws://{}{}", audio_listener.local_addr()?, protocol::AUDIO_PATH);
     let http = format!("http://{}", api_listener.local_addr()?);
-    let metrics = bridge::metrics()?;
-    let state = bridge::api_state(Arc::clone(&engine), metrics.clone());
+    let Control { mut state, mut readiness, mut keepers } = control;
+    readiness.push(Arc::new(bridge::SessionSlots(Arc::clone(&engine))));
+    state.readiness = readiness.into();
     let stop = CancellationToken::new();
     let mut tasks = JoinSet::new();
+    let mut keep = |keeper| keepers.push(AbortOnDropHandle::new(keeper));
+    keep(tokio::spawn(bridge::watch_revocations(state.clone(), engine.registry.clone())));
+    let worker = Worker::new(Arc::clone(&state.jobs), control_api::job_handlers(&state));
+    tasks.spawn(worker.run(stop.clone().cancelled_owned()));
     let origins = Arc::from(allowed_origins);
     tasks.spawn(engine::server::serve(engine, audio_listener, origins, stop.clone()));
     tasks.spawn(control_api::serve(api_listener, state, stop.clone().cancelled_owned()));
-    tokio::spawn(async move {
+    keep(tokio::spawn(async move {
         loop {
             // Samples of histograms nobody scrapes would pile up.
             tokio::time::sleep(METRICS_UPKEEP).await;
             metrics.run_upkeep();
         }
-    });
-    Ok(Servers { ws, http, stop, tasks })
+    }));
+    Ok(Servers { ws, http, stop, tasks, _keepers: keepers })
 }
 
 impl Servers {

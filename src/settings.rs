@@ -4,22 +4,28 @@
 //! listed. One file a section, `reader` for what they share. Not here: what the settings do (`compose`).
 
 mod access;
+mod accounts;
 mod answers;
+mod api;
 mod cache;
 mod candidate;
 mod log;
 mod reader;
 mod session;
 mod speech;
+mod storage;
 
 pub(crate) use self::{
     access::Auth,
+    accounts::Accounts,
     answers::{Answering, Answers},
+    api::Api,
     cache::Cache,
     candidate::{Candidate, Document},
     log::Log,
     session::Detector,
     speech::{Provider, Speech},
+    storage::Storage,
 };
 
 use std::{
@@ -39,8 +45,8 @@ pub(crate) struct Settings {
     pub(crate) audio_address: SocketAddr,
     /// Origins of web pages and extensions that may connect, beside pages of this machine.
     pub(crate) allowed_origins: Vec<String>,
-    /// Where the control API listens.
-    pub(crate) api_address: SocketAddr,
+    /// The control API's door.
+    pub(crate) api: Api,
     /// Who may connect.
     pub(crate) auth: Auth,
     /// Who writes speech down.
@@ -57,6 +63,10 @@ pub(crate) struct Settings {
     pub(crate) detector: Detector,
     /// What is kept, and where.
     pub(crate) cache: Cache,
+    /// Where accounts, history and files are kept.
+    pub(crate) storage: Storage,
+    /// What accounts need of the world.
+    pub(crate) accounts: Accounts,
     /// What is logged.
     pub(crate) log: Log,
 }
@@ -97,9 +107,9 @@ impl Settings {
         let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
         let audio_address =
             SocketAddr::new(reader.get("audio.host", loopback), reader.get("audio.port", 8081));
-        let api_address = SocketAddr::new(reader.get("api.host", loopback), reader.get("api.port", 8080));
+        let api = reader.api(loopback);
         let allowed_origins = reader.get("audio.allowed_origins", Vec::new());
-        let auth = reader.auth(&[("audio.host", audio_address), ("api.host", api_address)]);
+        let auth = reader.auth(&[("audio.host", audio_address), ("api.host", api.address)]);
         let speech = reader.speech();
         let candidate = reader.candidate();
         let session = reader.session();
@@ -107,11 +117,12 @@ impl Settings {
         let cache = reader.cache();
         // All are read before the first that is wrong ends this, so that every problem is listed.
         let (limits, log) = (reader.limits(), reader.log());
+        let (storage, accounts) = (reader.storage(), reader.accounts());
         let detector = reader.get("turns.detector", Detector::Earshot);
         Some(Self {
             audio_address,
             allowed_origins,
-            api_address,
+            api,
             auth: auth?,
             speech,
             answers: answers?,
@@ -120,6 +131,8 @@ impl Settings {
             session: session?,
             detector,
             cache: cache?,
+            storage: storage?,
+            accounts,
             log,
         })
     }
@@ -146,7 +159,7 @@ mod tests {
     fn no_configuration_at_all_works() {
         let settings = Settings::from_sources(None, &[("HOME".to_owned(), "/home/ada".to_owned())]).unwrap();
         assert_eq!(settings.audio_address.to_string(), "127.0.0.1:8081");
-        assert_eq!(settings.api_address.to_string(), "127.0.0.1:8080");
+        assert_eq!(settings.api.address.to_string(), "127.0.0.1:8080");
         assert_eq!(settings.cache.dir, Path::new("/home/ada/.cache/interviewai"));
         assert!(matches!(settings.auth, Auth::Off) && settings.answers.are_notes());
         assert_eq!(settings.session, SessionConfig::default());

@@ -67,6 +67,7 @@ impl Host {
             meter: Arc::new(MonthlyMeter::new(MonthlyLimits::default())),
             memories: engine::memory::Memories::default(),
             registry: Registry::new(limits.max_sessions),
+            writers: tokio_util::task::TaskTracker::new(),
         };
         let stop = CancellationToken::new();
         let (engine, stopped) = (Arc::new(engine), stop.clone());

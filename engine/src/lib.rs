@@ -67,4 +67,6 @@ pub struct Engine {
     pub memories: memory::Memories,
     /// Session slots.
     pub registry: registry::Registry,
+    /// Writes history behind the sessions; waited for at the end.
+    pub writers: tokio_util::task::TaskTracker,
 }

@@ -15,28 +15,29 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     Engine,
     outbox::{self, Outgoing},
-    ports::Principal,
+    ports::Access,
+    registry::Slot,
     session::{Ending, Goodbye, Session},
     transport::{Frame, Receive, ReceiveError, Transmit},
 };
 
-/// Serves one connection of `principal` until it ends; `stop` asks it to finish soon.
+/// Serves one connection of who has `access` until it ends; `stop` asks it to finish soon.
 ///
 /// Dropping the future drops the session with everything it computes.
 pub async fn serve(
     engine: Arc<Engine>,
-    principal: Principal,
+    access: Access,
     mut receive: impl Receive,
     transmit: impl Transmit + 'static,
     stop: CancellationToken,
 ) {
     let (outbox, writer) = outbox::start(transmit);
     let patience = engine.limits.slow_client;
-    let goodbye = match engine.registry.admit() {
+    let goodbye = match engine.registry.admit(&access) {
         None => refuse(Refusal::overloaded(engine.registry.max()), &outbox),
         Some(slot) => {
-            let goodbye = match open(&engine, principal, &mut receive, &stop).await {
-                Ok(session) => run(session, &mut receive, &outbox, stop).await,
+            let goodbye = match open(&engine, access, &mut receive, &stop).await {
+                Ok(session) => run(session, &mut receive, &outbox, &slot, stop).await,
                 Err(refusal) => refuse(refusal, &outbox),
             };
             drop(slot);
@@ -91,7 +92,7 @@ impl Refusal {
 /// Waits for `start_stream` and builds its session.
 async fn open(
     engine: &Arc<Engine>,
-    principal: Principal,
+    access: Access,
     receive: &mut impl Receive,
     stop: &CancellationToken,
 ) -> Result<Session, Refusal> {
@@ -111,7 +112,7 @@ async fn open(
         }
         Ok(Some(Ok(Frame::Control(json)))) => parse_start(&json)?,
     };
-    let session = Session::open(Arc::clone(engine), principal, start).await;
+    let session = Session::open(Arc::clone(engine), access, start).await;
     session.map_err(|error| Refusal::new(error.code, error.message))
 }
 
@@ -129,6 +130,7 @@ async fn run(
     mut session: Session,
     receive: &mut impl Receive,
     outbox: &mpsc::Sender<Outgoing>,
+    slot: &Slot,
     stop: CancellationToken,
 ) -> Option<Goodbye> {
     let limits = session.limits();
@@ -138,6 +140,7 @@ async fn run(
     let mut slow_at = None;
     let mut drain_at = None;
     let mut cut = false;
+    let mut revoked = false;
 
     loop {
         session.conclude();
@@ -184,6 +187,10 @@ async fn run(
                 cut = true;
                 session.cut_drain();
             }
+            () = slot.revoked(), if !revoked => {
+                revoked = true;
+                session.end(Ending::Fatal(CloseCode::Unauthenticated, REVOKED.to_owned()));
+            }
             () = stop.cancelled(), if drain_at.is_none() => session.end(Ending::Shutdown),
         }
     }
@@ -196,6 +203,7 @@ fn receive_error_code(error: &ReceiveError) -> CloseCode {
     }
 }
 
+const REVOKED: &str = "the login of this session has ended; log in and open a new session";
 /// How often what was heard is acknowledged, if anything was: twice as often as promised.
 const ACK_INTERVAL: Duration = Duration::from_millis(500);
 /// When a refused client may try again: about the length of a short answer.

@@ -6,7 +6,7 @@
 pub mod memory;
 
 use futures_util::future::BoxFuture;
-use protocol::ServerEvent;
+use protocol::{ConfigUpdate, ServerEvent};
 use secrecy::SecretString;
 
 /// What a client showed at the handshake.
@@ -25,6 +25,33 @@ pub struct Principal {
     pub user: String,
 }
 
+impl Principal {
+    /// The user of a server without accounts.
+    pub fn local() -> Self {
+        Self { user: "local".to_owned() }
+    }
+}
+
+/// What somebody was let in for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Access {
+    /// Who.
+    pub principal: Principal,
+    /// The login that it rests on: when that ends, so does the session ([`Registry::revoke`](crate::registry::Registry::revoke)).
+    pub login: Option<String>,
+    /// The only session that may be opened; none for any.
+    pub session_id: Option<String>,
+    /// The interview that the session is about.
+    pub interview: Option<String>,
+}
+
+impl From<Principal> for Access {
+    /// For any session, until the connection ends.
+    fn from(principal: Principal) -> Self {
+        Self { principal, login: None, session_id: None, interview: None }
+    }
+}
+
 /// Why somebody may not connect. The message is for the client and names no secret.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AuthError {
@@ -38,12 +65,12 @@ pub enum AuthError {
 
 /// Lets clients in.
 pub trait Authorizer: Send + Sync {
-    /// Whose `credentials` these are. Asked once a connection, before any message is read.
-    fn authorize(&self, credentials: Credentials) -> BoxFuture<'_, Result<Principal, AuthError>>;
+    /// Whose `credentials` these are, and what for. Asked once a connection, before any message is read.
+    fn authorize(&self, credentials: Credentials) -> BoxFuture<'_, Result<Access, AuthError>>;
 }
 
 /// What is known of the candidate.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct CandidateContext {
     /// Name, target role and the like, in a few lines; may be empty.
     pub profile: String,
@@ -51,6 +78,8 @@ pub struct CandidateContext {
     pub cv: String,
     /// The job description; may be empty.
     pub job_description: String,
+    /// What sessions are like unless their client says otherwise.
+    pub preferences: ConfigUpdate,
 }
 
 /// Something outside did not work; the message says what that means for the session.
@@ -58,21 +87,37 @@ pub struct CandidateContext {
 #[error("{0}")]
 pub struct PortError(pub String);
 
+/// Why there is no context.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ContextError {
+    /// It could not be read: the session goes on without, and its client is told this.
+    #[error("{0}")]
+    Unavailable(String),
+    /// The login has ended since the handshake: there is no session.
+    #[error("the login has ended; log in again")]
+    Revoked,
+}
+
 /// Tells who the candidate is.
 pub trait ContextProvider: Send + Sync {
-    /// The context of `principal`. Asked once a session.
-    fn context(&self, principal: &Principal) -> BoxFuture<'_, Result<CandidateContext, PortError>>;
+    /// The context for `access`. Asked once a session, when the [`Registry`](crate::registry::Registry) already knows of it: who is
+    /// told of an ended login there or here misses none.
+    fn context(&self, access: &Access) -> BoxFuture<'_, Result<CandidateContext, ContextError>>;
 }
 
 /// Keeps history.
 pub trait SessionRecorder: Send + Sync {
-    /// Stores one event. Called in order, off the audio path, never for sessions that asked not to be kept.
+    /// Stores one event. Called in order, off the audio path, never for sessions that asked not to be kept. May take its time,
+    /// to try again: 1,024 events wait for it, and final ones beyond that.
     fn record(
         &self,
-        principal: &Principal,
+        access: &Access,
         session_id: &str,
         event: &ServerEvent,
     ) -> BoxFuture<'_, Result<(), PortError>>;
+
+    /// The last event was stored, or given up: the connection is gone.
+    fn close(&self, access: &Access, session_id: &str) -> BoxFuture<'_, Result<(), PortError>>;
 }
 
 /// A limit of the plan is reached; the message says which and until when.

@@ -10,8 +10,9 @@ use std::{
 
 use protocol::{CancelReason, ServerEvent, ServerMessage};
 use tokio::sync::mpsc;
+use tokio_util::task::TaskTracker;
 
-use crate::ports::{Principal, SessionRecorder};
+use crate::ports::{Access, PortError, SessionRecorder};
 
 /// Hands what is worth keeping of one session to its [`SessionRecorder`].
 pub(crate) struct Recorder {
@@ -22,20 +23,29 @@ pub(crate) struct Recorder {
 }
 
 impl Recorder {
-    /// Starts the writing task, which ends when the recorder is dropped and everything is written.
-    pub(crate) fn start(port: Arc<dyn SessionRecorder>, principal: Principal, session_id: String) -> Self {
+    /// Starts the writing task among `writers`; it ends when the recorder is dropped and everything is written.
+    pub(crate) fn start(
+        port: Arc<dyn SessionRecorder>,
+        writers: &TaskTracker,
+        access: Access,
+        session_id: String,
+    ) -> Self {
         let (queue, mut events) = mpsc::channel::<ServerEvent>(CAPACITY);
         let failed = Arc::new(AtomicBool::new(false));
         let failure = Arc::clone(&failed);
-        tokio::spawn(async move {
-            while let Some(event) = events.recv().await {
-                if let Err(error) = port.record(&principal, &session_id, &event).await {
+        writers.spawn(async move {
+            let note = |outcome: Result<(), PortError>| {
+                if let Err(error) = outcome {
                     metrics::counter!("history_failures_total").increment(1);
                     if !failure.swap(true, Ordering::Relaxed) {
                         tracing::warn!(session_id, %error, "history is not being kept");
                     }
                 }
+            };
+            while let Some(event) = events.recv().await {
+                note(port.record(&access, &session_id, &event).await);
             }
+            note(port.close(&access, &session_id).await);
         });
         Self { queue, backlog: VecDeque::new(), failed }
     }

@@ -21,11 +21,11 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     Engine, pipeline,
-    ports::{AuthError, Credentials, Principal},
+    ports::{Access, AuthError, Credentials},
     transport::websocket,
 };
 
-/// Accepts connections on `listener` until `stop`, then waits until every session has finished.
+/// Accepts connections on `listener` until `stop`, then waits until every session has finished and its history is written.
 ///
 /// Sessions are asked to finish by the same `stop` and take at most the drain time of the engine's limits.
 /// `allowed_origins` are compared with the `Origin` that browsers send; pages of this machine are always let in.
@@ -57,6 +57,12 @@ pub async fn serve(
     }
     tasks.close();
     tasks.wait().await;
+    engine.writers.close();
+    if tokio::time::timeout(WRITERS_PATIENCE, engine.writers.wait()).await.is_err() {
+        let unfinished = engine.writers.len();
+        metrics::counter!("history_unfinished_total").increment(unfinished as u64);
+        tracing::warn!(unfinished, "the history of these sessions is not complete: its store did not answer");
+    }
 }
 
 async fn shake_hands(socket: TcpStream, door: Door, stop: CancellationToken) {
@@ -95,14 +101,9 @@ type Refusal = (StatusCode, String);
 impl Door {
     async fn answer(&self, mut request: Request<Incoming>) -> Response<Full<Bytes>> {
         match self.admit(&request).await {
-            Ok((principal, accept)) => {
+            Ok((access, accept)) => {
                 let upgrade = hyper::upgrade::on(&mut request);
-                self.sessions.spawn(converse(
-                    Arc::clone(&self.engine),
-                    principal,
-                    upgrade,
-                    self.stop.clone(),
-                ));
+                self.sessions.spawn(converse(Arc::clone(&self.engine), access, upgrade, self.stop.clone()));
                 switching(&accept, request.headers())
             }
             Err((status, why)) => {
@@ -120,18 +121,18 @@ impl Door {
     }
 
     /// Checks path, form, origin and credentials, in this order.
-    async fn admit(&self, request: &Request<Incoming>) -> Result<(Principal, String), Refusal> {
+    async fn admit(&self, request: &Request<Incoming>) -> Result<(Access, String), Refusal> {
         if request.uri().path() != protocol::AUDIO_PATH {
             return Err((StatusCode::NOT_FOUND, format!("only {} is served here", protocol::AUDIO_PATH)));
         }
         let accept = websocket_accept(request)?;
         self.check_origin(request.headers())?;
         let credentials = credentials(request)?;
-        let principal = self.engine.authorizer.authorize(credentials).await.map_err(|error| match error {
+        let access = self.engine.authorizer.authorize(credentials).await.map_err(|error| match error {
             AuthError::Unauthenticated(why) => (StatusCode::UNAUTHORIZED, why.to_owned()),
             AuthError::Unavailable(why) => (StatusCode::SERVICE_UNAVAILABLE, why.to_owned()),
         })?;
-        Ok((principal, accept))
+        Ok((access, accept))
     }
 
     fn check_origin(&self, headers: &HeaderMap) -> Result<(), Refusal> {
@@ -147,11 +148,11 @@ impl Door {
     }
 }
 
-async fn converse(engine: Arc<Engine>, principal: Principal, upgrade: OnUpgrade, stop: CancellationToken) {
+async fn converse(engine: Arc<Engine>, access: Access, upgrade: OnUpgrade, stop: CancellationToken) {
     match upgrade.await {
         Ok(upgraded) => {
             let (receive, transmit) = websocket::open(TokioIo::new(upgraded)).await;
-            pipeline::serve(engine, principal, receive, transmit, stop).await;
+            pipeline::serve(engine, access, receive, transmit, stop).await;
         }
         Err(error) => tracing::debug!(%error, "upgrade failed"),
     }
@@ -228,6 +229,8 @@ fn is_local(origin: &str) -> bool {
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 /// The least that hyper accepts; a handshake with a token has about 1 KiB.
 const MAX_HANDSHAKE_BYTES: usize = 8 * 1024;
+/// Longest wait for history at the end.
+const WRITERS_PATIENCE: Duration = Duration::from_secs(5);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 #[cfg(test)]

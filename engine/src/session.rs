@@ -30,7 +30,7 @@ use crate::{
     config::{SessionConfig, SessionLimits},
     history::History,
     outbox::Outgoing,
-    ports::{CandidateContext, Principal},
+    ports::{Access, CandidateContext, ContextError, Principal},
     recorder::Recorder,
     transport::Frame,
     vocabulary,
@@ -39,7 +39,7 @@ use crate::{
 /// One conversation.
 pub(crate) struct Session {
     engine: Arc<Engine>,
-    principal: Principal,
+    access: Access,
     id: String,
     config: SessionConfig,
     hearing: Hearing,
@@ -112,37 +112,43 @@ impl Session {
     /// Opens the session that `start` asks for.
     pub(crate) async fn open(
         engine: Arc<Engine>,
-        principal: Principal,
+        access: Access,
         start: StartStream,
     ) -> Result<Self, ClientError> {
         if start.resume.is_some() {
             let why = "resuming is not supported by this server yet; open a new session without `resume`";
             return Err(ClientError::malformed(why));
         }
-        let id = session_id(start.session_id)?;
-        let config = match start.config {
-            Some(update) => {
-                engine.defaults.updated(update).map_err(|e| ClientError::malformed(e.to_string()))?
-            }
-            None => engine.defaults.clone(),
-        };
-        let mut hearing = Hearing::new(&engine, start.audio, &config)?;
-        let (context, missing) = match timeout(PORT_TIMEOUT, engine.context.context(&principal)).await {
+        let id = session_id(start.session_id, access.session_id.as_deref())?;
+        let (context, missing) = match timeout(PORT_TIMEOUT, engine.context.context(&access)).await {
             Ok(Ok(context)) => (context, None),
-            Ok(Err(error)) => (CandidateContext::default(), Some(error.to_string())),
+            Ok(Err(ContextError::Revoked)) => {
+                let why = ContextError::Revoked.to_string();
+                return Err(ClientError::new(CloseCode::Unauthenticated, why));
+            }
+            Ok(Err(ContextError::Unavailable(why))) => (CandidateContext::default(), Some(why)),
             Err(_) => (CandidateContext::default(), Some("it did not come in time".to_owned())),
         };
+        // A preference that this server does not know any more is no reason to have no session.
+        let preferred = engine.defaults.updated(context.preferences.clone());
+        let (config, unknown) = match preferred {
+            Ok(config) => (config, None),
+            Err(error) => (engine.defaults.clone(), Some(error.to_string())),
+        };
+        let config = match start.config {
+            Some(update) => config.updated(update).map_err(|e| ClientError::malformed(e.to_string()))?,
+            None => config,
+        };
+        let mut hearing = Hearing::new(&engine, start.audio, &config)?;
         hearing.set_candidate_terms(vocabulary::terms(&[&context.cv, &context.job_description]));
-        let identity = identity(&principal, &context);
+        let identity = identity(&access.principal, &context);
         let answerer =
             Answerer::new(Arc::clone(&engine.chat), context).with_context_tokens(config.context_tokens);
-        let remembered = engine.memories.take_over(&principal, &id, hearing.key);
+        let remembered = engine.memories.take_over(&access.principal, &id, hearing.key);
         let history = remembered.map(History::carried_over).unwrap_or_default();
-        let recorder = config
-            .save_history
-            .then(|| Recorder::start(Arc::clone(&engine.recorder), principal.clone(), id.clone()));
+        let recorder = config.save_history.then(|| record(&engine, &access, &id));
         let mut session = Self {
-            principal,
+            access,
             id,
             answers: Answers::new(answerer, identity, &config),
             config,
@@ -166,6 +172,9 @@ impl Session {
         session.prefill();
         if let Some(why) = missing {
             session.warn("context_unavailable", format!("answers know nothing of the candidate: {why}"));
+        }
+        if let Some(why) = unknown {
+            session.warn("preferences_ignored", format!("the account's preferences are not used: {why}"));
         }
         Ok(session)
     }
@@ -226,8 +235,7 @@ impl Session {
         if !config.save_history {
             self.recorder = None;
         } else if self.recorder.is_none() {
-            let (port, principal) = (Arc::clone(&self.engine.recorder), self.principal.clone());
-            self.recorder = Some(Recorder::start(port, principal, self.id.clone()));
+            self.recorder = Some(record(&self.engine, &self.access, &self.id));
         }
         self.config = config;
     }
@@ -361,7 +369,7 @@ impl Session {
     /// Keeps the conversation for a client that comes back, unless nothing of it is to be kept.
     fn remember(&self) {
         if self.config.save_history && !self.history.is_empty() {
-            self.engine.memories.keep(&self.principal, &self.id, self.hearing.key, &self.history);
+            self.engine.memories.keep(&self.access.principal, &self.id, self.hearing.key, &self.history);
         }
     }
 
@@ -453,7 +461,7 @@ impl Session {
 impl Drop for Session {
     fn drop(&mut self) {
         if self.ending == Some(Ending::Client) || !self.config.save_history {
-            self.engine.memories.forget(&self.principal, &self.id, self.hearing.key);
+            self.engine.memories.forget(&self.access.principal, &self.id, self.hearing.key);
         } else {
             self.remember();
         }
@@ -483,8 +491,18 @@ impl Ending {
     }
 }
 
-fn session_id(wanted: Option<String>) -> Result<String, ClientError> {
+fn record(engine: &Engine, access: &Access, id: &str) -> Recorder {
+    Recorder::start(Arc::clone(&engine.recorder), &engine.writers, access.clone(), id.to_owned())
+}
+
+/// The session's id: what the client wants, unless it was let in for one session only.
+fn session_id(wanted: Option<String>, only: Option<&str>) -> Result<String, ClientError> {
     match wanted {
+        Some(id) if only.is_some_and(|only| only != id) => Err(ClientError::new(
+            CloseCode::Forbidden,
+            "the ticket is for another session; leave session_id out, or get another ticket",
+        )),
+        None if only.is_some() => Ok(only.unwrap_or_default().to_owned()),
         None => Ok(uuid::Uuid::now_v7().to_string()),
         Some(id) if (1..=64).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_graphic()) => Ok(id),
         Some(_) => Err(ClientError::malformed("session_id must be 1 to 64 printable ASCII characters")),

@@ -556,11 +556,19 @@ async fn a_storage_outage_costs_history_only() {
     impl engine::ports::SessionRecorder for Outage {
         fn record(
             &self,
-            _: &engine::ports::Principal,
+            _: &engine::ports::Access,
             _: &str,
             _: &protocol::ServerEvent,
         ) -> futures_util::future::BoxFuture<'_, Result<(), engine::ports::PortError>> {
             Box::pin(async { Err(engine::ports::PortError("disk on fire".to_owned())) })
+        }
+
+        fn close(
+            &self,
+            _: &engine::ports::Access,
+            _: &str,
+        ) -> futures_util::future::BoxFuture<'_, Result<(), engine::ports::PortError>> {
+            Box::pin(async { Ok(()) })
         }
     }
     let mut setup = Setup::hearing(QUESTION);

@@ -10,18 +10,23 @@ use client::ClientConfig;
 use engine::{Engine, ports::CandidateContext, ports::memory::OneCandidate};
 
 use crate::{
-    Error,
+    Error, bridge,
     cli::Demo,
-    compose,
+    compose::{self, control},
     playback::Playback,
     recording::Recording,
-    settings::{Auth, Document, Settings},
+    settings::{Auth, Document, Settings, Storage},
     terminal::{Screen, clock},
 };
 
 pub(crate) async fn run(mut settings: Settings, arguments: Demo) -> Result<ExitCode, Error> {
     // One person on one machine: the demo's server listens on loopback only.
     settings.auth = Auth::Off;
+    // Nothing of it is kept, wherever the server of the same settings keeps things.
+    let folder = tempfile::tempdir()?;
+    settings.storage =
+        Storage { dir: folder.path().to_owned(), mongodb_url: None, redis_url: None, s3: None };
+    settings.accounts.smtp_url = None;
     if let Some(path) = arguments.cv {
         settings.candidate.cv = Some(Document::read(path)?);
     }
@@ -36,12 +41,14 @@ pub(crate) async fn run(mut settings: Settings, arguments: Demo) -> Result<ExitC
     }
     let cv =
         settings.candidate.cv.as_ref().map_or("the sample CV".to_owned(), |cv| cv.path.display().to_string());
-    let mut engine = compose::engine(&settings).await?;
+    let mut engine = compose::engine(&settings, compose::local_ports(&settings)).await?;
     if settings.candidate.cv.is_none() {
         use_sample_cv(&mut engine);
     }
     let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let servers = compose::serve(Arc::new(engine), any_port, any_port, &[]).await?;
+    let metrics = bridge::metrics()?;
+    let control = control::build(&settings, folder.path(), metrics.clone())?;
+    let servers = compose::serve(Arc::new(engine), control, metrics, any_port, any_port, &[]).await?;
 
     let file =
         arguments.file.as_ref().map_or("the sample interview".to_owned(), |file| file.display().to_string());

@@ -37,7 +37,7 @@ pub(crate) async fn run(settings: &Settings) -> Result<ExitCode, Error> {
         ("threads", threads(settings)),
         ("speed", speed(settings).await),
         ("audio port", port("audio.port", settings.audio_address).await),
-        ("api port", port("api.port", settings.api_address).await),
+        ("api port", port("api.port", settings.api.address).await),
         ("auth", auth(settings)),
         ("answers", answers(&settings.answers).await),
         ("candidate", candidate(settings)),
@@ -208,7 +208,8 @@ fn auth(settings: &Settings) -> Finding {
         Auth::Off => {
             Weak("off: everybody on this machine may connect; set auth.token for more than that".to_owned())
         }
-        Auth::Token(_) => Good("by token".to_owned()),
+        Auth::Token(_) => Good("by token, or with an account".to_owned()),
+        Auth::Accounts => Good("with an account".to_owned()),
     }
 }
 

@@ -4,20 +4,27 @@ use std::{io::Write as _, path::Path, process::ExitCode, sync::Arc};
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::{Error, cli::Serve, compose, settings::Settings};
+use crate::{
+    Error, bridge,
+    cli::Serve,
+    compose::{self, control},
+    settings::Settings,
+};
 
 pub(crate) async fn run(settings: Settings, arguments: Serve) -> Result<ExitCode, Error> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    let metrics = bridge::metrics()?;
+    let control = control::build(&settings, &settings.storage.dir, metrics.clone())?;
+    let ports = compose::account_ports(&settings, &control.state);
     let engine = tokio::select! {
-        engine = compose::engine(&settings) => Arc::new(engine?),
+        engine = compose::engine(&settings, ports) => Arc::new(engine?),
         _ = terminate.recv() => return Ok(ExitCode::SUCCESS),
         _ = interrupt.recv() => return Ok(ExitCode::SUCCESS),
     };
     let model = engine.chat.name().to_owned();
-    let mut servers =
-        compose::serve(engine, settings.audio_address, settings.api_address, &settings.allowed_origins)
-            .await?;
+    let (audio, api) = (settings.audio_address, settings.api.address);
+    let mut servers = compose::serve(engine, control, metrics, audio, api, &settings.allowed_origins).await?;
     if let Some(path) = &arguments.ready_file {
         write_ready(path, &servers.ws, &servers.http)?;
     }

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{Error, cli::Transcribe, compose, recording::Recording, settings::Settings};
 
 pub(crate) async fn run(settings: Settings, arguments: Transcribe) -> Result<ExitCode, Error> {
-    let engine = Arc::new(compose::engine(&settings).await?);
+    let engine = Arc::new(compose::engine(&settings, compose::local_ports(&settings)).await?);
     let mut failed = false;
     for file in &arguments.files {
         match transcribe(&engine, file).await {
@@ -42,8 +42,8 @@ pub(crate) struct WrittenDown {
 async fn transcribe(engine: &Arc<Engine>, file: &Path) -> Result<WrittenDown, Error> {
     let recording = Recording::as_microphone(file)?;
     let (receive, transmit, mut client) = memory::pair();
-    let principal = Principal { user: "local".to_owned() };
-    let session = pipeline::serve(Arc::clone(engine), principal, receive, transmit, CancellationToken::new());
+    let access = Principal::local().into();
+    let session = pipeline::serve(Arc::clone(engine), access, receive, transmit, CancellationToken::new());
     let session = tokio::spawn(session);
 
     let mut turns = Vec::new();

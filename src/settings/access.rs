@@ -15,6 +15,8 @@ pub(crate) enum Auth {
     Off,
     /// Who shows this token.
     Token(SecretString),
+    /// Only who has an account.
+    Accounts,
 }
 
 impl Reader {
@@ -26,7 +28,7 @@ impl Reader {
                 for (name, address) in listeners.iter().filter(|(_, address)| !address.ip().is_loopback()) {
                     self.problem(format!(
                         "auth.mode is off, which is only for one machine, but {name} is {}: \
-                         use 127.0.0.1, or set auth.token",
+                         use 127.0.0.1, set auth.token, or auth.mode = \"accounts\"",
                         address.ip()
                     ));
                 }
@@ -42,8 +44,13 @@ impl Reader {
                 self.problem("auth.mode is token: set auth.token");
                 None
             }
+            ("accounts", None) => Some(Auth::Accounts),
+            ("accounts", Some(_)) => {
+                self.problem("auth.mode is accounts, which lets in nobody without one: remove auth.token");
+                None
+            }
             (other, _) => {
-                self.problem(format!("auth.mode is {other:?}: use \"off\" or \"token\""));
+                self.problem(format!("auth.mode is {other:?}: use \"off\", \"token\" or \"accounts\""));
                 None
             }
         }

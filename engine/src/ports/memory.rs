@@ -11,8 +11,8 @@ use protocol::ServerEvent;
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::{
-    AuthError, Authorizer, CandidateContext, ContextProvider, Credentials, LimitReached, PortError,
-    Principal, Reservation, SessionRecorder, UsageMeter,
+    Access, AuthError, Authorizer, CandidateContext, ContextError, ContextProvider, Credentials,
+    LimitReached, PortError, Principal, Reservation, SessionRecorder, UsageMeter,
 };
 
 /// Lets everybody in as one local user. Only for listeners on loopback addresses; the root crate refuses others.
@@ -20,8 +20,9 @@ use super::{
 pub struct NoAuth;
 
 impl Authorizer for NoAuth {
-    fn authorize(&self, credentials: Credentials) -> BoxFuture<'_, Result<Principal, AuthError>> {
-        ready(if credentials.ticket.is_some() { Err(NO_TICKETS) } else { Ok(local_user()) }).boxed()
+    fn authorize(&self, credentials: Credentials) -> BoxFuture<'_, Result<Access, AuthError>> {
+        ready(if credentials.ticket.is_some() { Err(NO_TICKETS) } else { Ok(Principal::local().into()) })
+            .boxed()
     }
 }
 
@@ -37,9 +38,11 @@ impl SharedToken {
 }
 
 impl Authorizer for SharedToken {
-    fn authorize(&self, credentials: Credentials) -> BoxFuture<'_, Result<Principal, AuthError>> {
+    fn authorize(&self, credentials: Credentials) -> BoxFuture<'_, Result<Access, AuthError>> {
         ready(match (credentials.token, credentials.ticket) {
-            (Some(token), _) if same(token.expose_secret(), self.0.expose_secret()) => Ok(local_user()),
+            (Some(token), _) if same(token.expose_secret(), self.0.expose_secret()) => {
+                Ok(Principal::local().into())
+            }
             (Some(_), _) => Err(AuthError::Unauthenticated("the access token is not valid")),
             (None, Some(_)) => Err(NO_TICKETS),
             (None, None) => Err(AuthError::Unauthenticated(
@@ -60,7 +63,7 @@ fn same(a: &str, b: &str) -> bool {
 pub struct OneCandidate(pub CandidateContext);
 
 impl ContextProvider for OneCandidate {
-    fn context(&self, _: &Principal) -> BoxFuture<'_, Result<CandidateContext, PortError>> {
+    fn context(&self, _: &Access) -> BoxFuture<'_, Result<CandidateContext, ContextError>> {
         ready(Ok(self.0.clone())).boxed()
     }
 }
@@ -95,8 +98,12 @@ impl RecentSessions {
 }
 
 impl SessionRecorder for RecentSessions {
-    fn record(&self, _: &Principal, id: &str, event: &ServerEvent) -> BoxFuture<'_, Result<(), PortError>> {
+    fn record(&self, _: &Access, id: &str, event: &ServerEvent) -> BoxFuture<'_, Result<(), PortError>> {
         ready(self.keep(id, event)).boxed()
+    }
+
+    fn close(&self, _: &Access, _: &str) -> BoxFuture<'_, Result<(), PortError>> {
+        ready(Ok(())).boxed()
     }
 }
 
@@ -201,10 +208,6 @@ fn this_month() -> u32 {
     today.year().unsigned_abs() * 12 + today.month0()
 }
 
-fn local_user() -> Principal {
-    Principal { user: "local".to_owned() }
-}
-
 const NO_TICKETS: AuthError =
     AuthError::Unauthenticated("tickets are not issued by this server; send a bearer token");
 const KEPT_SESSIONS: usize = 16;
@@ -226,7 +229,7 @@ mod tests {
     #[test]
     fn both_or_neither_are_taken() {
         let meter = meter(Some(3), Some(100));
-        let user = local_user();
+        let user = Principal::local();
         let taken = meter.take(&user, 60).unwrap();
         let why = meter.take(&user, 60).unwrap_err().0;
         assert!(why.contains("100 tokens"), "{why}");
@@ -242,7 +245,7 @@ mod tests {
     #[test]
     fn no_limit_is_no_number() {
         let meter = meter(None, None);
-        assert!((0..1_000).all(|_| meter.take(&local_user(), u64::MAX).is_ok()));
+        assert!((0..1_000).all(|_| meter.take(&Principal::local(), u64::MAX).is_ok()));
     }
 
     #[test]
@@ -250,12 +253,16 @@ mod tests {
         static MONTH: AtomicU32 = AtomicU32::new(1);
         let limits = MonthlyLimits { requests: Some(1), tokens: None };
         let meter = MonthlyMeter::with_calendar(limits, || MONTH.load(Ordering::Relaxed));
-        let old = meter.take(&local_user(), 50).unwrap();
-        assert!(meter.take(&local_user(), 0).is_err());
+        let old = meter.take(&Principal::local(), 50).unwrap();
+        assert!(meter.take(&Principal::local(), 0).is_err());
         MONTH.store(2, Ordering::Relaxed);
-        assert_eq!(meter.take(&local_user(), 5).unwrap().period, 2);
-        meter.give_back(&local_user(), old, 1_000);
-        assert_eq!(meter.counts().used[&local_user()].tokens, 5, "the old month's rest is not the new one's");
+        assert_eq!(meter.take(&Principal::local(), 5).unwrap().period, 2);
+        meter.give_back(&Principal::local(), old, 1_000);
+        assert_eq!(
+            meter.counts().used[&Principal::local()].tokens,
+            5,
+            "the old month's rest is not the new one's"
+        );
     }
 
     #[test]
@@ -264,7 +271,7 @@ mod tests {
         let threads: Vec<_> = (0..50)
             .map(|_| {
                 let meter = Arc::clone(&meter);
-                std::thread::spawn(move || meter.take(&local_user(), 1).is_ok())
+                std::thread::spawn(move || meter.take(&Principal::local(), 1).is_ok())
             })
             .collect();
         let allowed = threads.into_iter().map(|thread| thread.join().unwrap());

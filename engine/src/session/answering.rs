@@ -328,14 +328,14 @@ impl Session {
         }
         let language = self.config.language.clone().unwrap_or_default();
         let prompt = self.prompt("", &language, self.config.variants[0], &History::default());
-        let (meter, principal) = (Arc::clone(&self.engine.meter), self.principal.clone());
+        let (meter, principal) = (Arc::clone(&self.engine.meter), self.access.principal.clone());
         let prefill = asking::prefill(meter, principal, Arc::clone(&self.engine.chat), prompt);
         self.answers.prefilling = Some(AbortOnDropHandle::new(tokio::spawn(prefill)));
     }
 
     pub(super) fn steps(&self, prompt: Prompt) -> Steps {
         let meter = Arc::clone(&self.engine.meter);
-        asking::ask(meter, self.principal.clone(), &self.answers.answerer, prompt)
+        asking::ask(meter, self.access.principal.clone(), &self.answers.answerer, prompt)
     }
 
     /// Withdraws the answers to `turn`, the complete ones too.

@@ -7,7 +7,7 @@ use engine::{
     config::{SessionConfig, SessionLimits},
     pipeline,
     ports::{
-        CandidateContext, ContextProvider, Principal, SessionRecorder, UsageMeter,
+        Access, CandidateContext, ContextProvider, Principal, SessionRecorder, UsageMeter,
         memory::{MonthlyLimits, MonthlyMeter, NoAuth, OneCandidate, RecentSessions},
     },
     registry::Registry,
@@ -111,6 +111,7 @@ impl Setup {
             meter: self.meter,
             memories: engine::memory::Memories::default(),
             registry: Registry::new(self.limits.max_sessions),
+            writers: tokio_util::task::TaskTracker::new(),
         })
     }
 
@@ -171,10 +172,13 @@ impl Conversation {
     }
 
     pub(crate) fn of_user(engine: Arc<Engine>, user: &str) -> Self {
+        Self::with_access(engine, Principal { user: user.to_owned() }.into())
+    }
+
+    pub(crate) fn with_access(engine: Arc<Engine>, access: Access) -> Self {
         let (receive, transmit, client) = memory::pair();
         let stop = CancellationToken::new();
-        let principal = Principal { user: user.to_owned() };
-        let session = tokio::spawn(pipeline::serve(engine, principal, receive, transmit, stop.clone()));
+        let session = tokio::spawn(pipeline::serve(engine, access, receive, transmit, stop.clone()));
         Self { sender: client.sender(), client, stop, events: Vec::new(), session }
     }
 

@@ -1,0 +1,180 @@
+//! Builds what the control API is made of: stores, queues, mail and keys, embedded or where the settings say.
+//!
+//! Nothing is waited for: a store that is down joins when it can, and what needs it says so. Not here: the routes.
+
+use std::{
+    fs::DirBuilder,
+    os::unix::fs::DirBuilderExt as _,
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use control_api::{
+    ApiSettings, ApiState, Readiness, SCHEMAS,
+    auth::{AccessTokens, KeyFolder, Passwords},
+    blobs::{self, Blobs},
+    cache::{Cache, LocalCache, RedisCache, RedisConnection},
+    jobs::{JobSettings, Jobs, RedisJobs, StoredJobs},
+    mail::{FolderMailer, Mailer, SmtpMailer},
+    storage::{MongoSettings, MongoStore, OpeningStore, SqliteStore, Store, StoreStatus},
+};
+use futures_util::future::FutureExt as _;
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::{sync::watch, time::sleep};
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::{Error, bridge, settings::Settings};
+
+/// What the control API is made of, and what keeps it going.
+pub(crate) struct Control {
+    /// Without what the engine adds to its readiness.
+    pub(crate) state: ApiState,
+    /// Of its stores.
+    pub(crate) readiness: Vec<Arc<dyn Readiness>>,
+    /// Dropped, these stop.
+    pub(crate) keepers: Vec<AbortOnDropHandle<()>>,
+}
+
+/// Opens everything that `settings` name, in `dir` what they do not.
+pub(crate) fn build(settings: &Settings, dir: &Path, metrics: PrometheusHandle) -> Result<Control, Error> {
+    // What lies here is for nobody else on this machine.
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(dir);
+    made.map_err(|error| format!("storage.dir {}: {error}; name another folder", dir.display()))?;
+    let (store, status) = store(settings, dir);
+    let mut readiness: Vec<Arc<dyn Readiness>> = vec![Arc::new(StoreReadiness(status))];
+    let mut keepers = Vec::new();
+
+    let (cache, jobs): (Arc<dyn Cache>, Arc<dyn Jobs>) = match &settings.storage.redis_url {
+        None => {
+            let cache = LocalCache::new(CACHE_ENTRIES, CACHE_BYTES);
+            (Arc::new(cache), Arc::new(StoredJobs::new(Arc::clone(&store), JobSettings::default())))
+        }
+        Some(url) => {
+            let redis = RedisConnection::new(url)?;
+            let state = Arc::new(RedisReadiness::default());
+            keepers
+                .push(AbortOnDropHandle::new(tokio::spawn(watch_redis(redis.clone(), Arc::clone(&state)))));
+            readiness.push(state);
+            let cache = RedisCache::new(redis.clone());
+            (Arc::new(cache), Arc::new(RedisJobs::new(redis, JobSettings::default())))
+        }
+    };
+
+    let place = match &settings.storage.s3 {
+        Some(s3) => blobs::s3(s3)?,
+        None => blobs::folder(&dir.join("files"))?,
+    };
+    let mailer: Arc<dyn Mailer> = match &settings.accounts.smtp_url {
+        Some(url) => Arc::new(SmtpMailer::new(url, &settings.accounts.mail_from)?),
+        None => Arc::new(FolderMailer::new(dir.join("mail"), &settings.accounts.mail_from)?),
+    };
+    let keys = KeyFolder::new(dir.join("keys"));
+    let tokens = Arc::new(AccessTokens::new(&settings.accounts.issuer, AUDIENCE, keys.load()?));
+    keepers.push(AbortOnDropHandle::new(tokio::spawn(follow_keys(keys, Arc::clone(&tokens)))));
+
+    let state = ApiState {
+        about: bridge::ABOUT,
+        readiness: Arc::new([]),
+        metrics: Arc::new(move || metrics.render()),
+        store,
+        cache,
+        jobs,
+        blobs: Blobs::new(place, MAX_BLOB_BYTES),
+        mailer,
+        tokens,
+        passwords: Passwords::default(),
+        settings: Arc::new(ApiSettings {
+            public_url: settings.accounts.public_url.clone(),
+            allowed_origins: settings.api.allowed_origins.clone(),
+            trusted_proxies: settings.api.trusted_proxies.clone(),
+            google: settings.accounts.google.clone(),
+            limits: settings.api.limits.clone(),
+        }),
+    };
+    Ok(Control { state, readiness, keepers })
+}
+
+fn store(settings: &Settings, dir: &Path) -> (Arc<dyn Store>, watch::Receiver<StoreStatus>) {
+    let mongodb = settings.storage.mongodb_url.clone().map(MongoSettings::new);
+    let file = dir.join("interviewai.db");
+    let open = move || {
+        let (mongodb, file) = (mongodb.clone(), file.clone());
+        async move {
+            Ok(match mongodb {
+                Some(mongodb) => Arc::new(MongoStore::connect(&mongodb).await?) as Arc<dyn Store>,
+                None => Arc::new(SqliteStore::open(file).await?),
+            })
+        }
+        .boxed()
+    };
+    let store = OpeningStore::new(open, SCHEMAS, &[]);
+    let status = store.status();
+    (Arc::new(store), status)
+}
+
+struct StoreReadiness(watch::Receiver<StoreStatus>);
+
+impl Readiness for StoreReadiness {
+    fn name(&self) -> &str {
+        "store"
+    }
+
+    fn check(&self) -> Result<(), String> {
+        match &*self.0.borrow() {
+            StoreStatus::Ready => Ok(()),
+            StoreStatus::Opening => Err("it is being opened".to_owned()),
+            StoreStatus::Away(error) | StoreStatus::Failed(error) => Err(error.to_string()),
+        }
+    }
+}
+
+/// Why Redis cannot be used, as last seen.
+#[derive(Default)]
+struct RedisReadiness(Mutex<Option<String>>);
+
+impl Readiness for RedisReadiness {
+    fn name(&self) -> &str {
+        "redis"
+    }
+
+    fn check(&self) -> Result<(), String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone().map_or(Ok(()), Err)
+    }
+}
+
+async fn watch_redis(redis: RedisConnection, state: Arc<RedisReadiness>) {
+    loop {
+        let now = redis.ping().await.err().map(|error| error.to_string());
+        let mut before = state.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match (&*before, &now) {
+            (None, Some(error)) => tracing::warn!(error, "Redis is away"),
+            (Some(_), None) => tracing::info!("Redis is back"),
+            _ => {}
+        }
+        *before = now;
+        drop(before);
+        sleep(LOOK).await;
+    }
+}
+
+/// Takes over new keys, so that they can be changed while the server runs.
+async fn follow_keys(keys: KeyFolder, tokens: Arc<AccessTokens>) {
+    loop {
+        sleep(KEYS_LOOK).await;
+        match keys.load() {
+            Ok(keys) => tokens.replace_keys(keys),
+            Err(error) => {
+                tracing::warn!(%error, "the folder of signing keys cannot be read; those read before are used")
+            }
+        }
+    }
+}
+
+/// `aud` of access tokens.
+const AUDIENCE: &str = "interviewai-api";
+const CACHE_ENTRIES: u64 = 1_000_000;
+const CACHE_BYTES: u64 = 64 << 20;
+const MAX_BLOB_BYTES: usize = 32 << 20;
+const LOOK: Duration = Duration::from_secs(5);
+const KEYS_LOOK: Duration = Duration::from_secs(60);
