@@ -2,7 +2,7 @@
 //!
 //! Not here: the request itself (`asking`), what is asked on a guess (`speculating`), the prompt (`answerer`).
 
-use std::{cmp::Ordering, future::poll_fn, sync::Arc, task::Poll};
+use std::{cmp::Ordering, collections::BTreeSet, future::poll_fn, sync::Arc, task::Poll};
 
 use codecs::SampleIndex;
 use futures_util::StreamExt as _;
@@ -62,9 +62,21 @@ struct LastTurn {
 /// Answers to a question that may go on.
 #[derive(Clone, Default)]
 struct Withdrawn {
-    complete: Vec<u64>,
+    complete: BTreeSet<u64>,
     /// Their text stands, though they broke off.
-    broken: Vec<u64>,
+    broken: BTreeSet<u64>,
+}
+
+impl Withdrawn {
+    fn extend(&mut self, others: Self) {
+        self.complete.extend(others.complete);
+        self.broken.extend(others.broken);
+    }
+
+    fn forget(&mut self, others: &Self) {
+        self.complete.retain(|answer| !others.complete.contains(answer));
+        self.broken.retain(|answer| !others.broken.contains(answer));
+    }
 }
 
 impl LastTurn {
@@ -192,8 +204,8 @@ impl Session {
         let before = self.answers.last.take_if(|last| last.is_just_before(heard));
         let mut withdraws = Withdrawn::default();
         if let Some((_, Some(turn))) = question {
-            self.supersede_running(turn);
             withdraws = before.as_ref().map(|last| last.shown.clone()).unwrap_or_default();
+            withdraws.extend(self.supersede_running(turn));
         }
         self.answers.last = match (&question, before) {
             // A remark: the question may still go on after it. On one channel for two it may be an answer.
@@ -355,19 +367,25 @@ impl Session {
         asking::ask(meter, self.principal.clone(), &self.answers.answerer, prompt)
     }
 
-    /// Ends the answers to `turn` that are being written.
-    fn supersede_running(&mut self, turn: u64) {
+    /// Ends the answers to `turn` that are being written; what they would have withdrawn, had they been granted.
+    fn supersede_running(&mut self, turn: u64) -> Withdrawn {
         let running = std::mem::take(&mut self.answers.running);
         let (superseded, kept): (Vec<_>, Vec<_>) =
             running.into_iter().partition(|running| running.asked.heard && running.asked.turn == turn);
         self.answers.running = kept;
-        for running in superseded {
+        let mut withdraws = Withdrawn::default();
+        for mut running in superseded {
+            withdraws.extend(std::mem::take(&mut running.asked.withdraws));
             self.cancelled(running, CancelReason::Superseded);
         }
+        withdraws
     }
 
     /// Takes back what was shown for the first part of a question, now that the whole is being answered.
     fn withdraw(&mut self, withdrawn: Withdrawn) {
+        for other in &mut self.answers.running {
+            other.asked.withdraws.forget(&withdrawn);
+        }
         withdrawn.broken.into_iter().for_each(|answer_id| self.history.withdraw(answer_id));
         for answer_id in withdrawn.complete {
             metrics::counter!("answers_withdrawn_total").increment(1);
@@ -409,7 +427,12 @@ impl Session {
                 self.emit(ServerMessage::AnswerStarted { answer_id: id, turn, variant, question });
             }
             Step::Refused(why) => {
-                self.answers.take(id);
+                if let Some(refused) = self.answers.take(id)
+                    && let Some(last) = self.answers.last_of(&refused.asked)
+                {
+                    // They stand, unless the question goes on and is answered.
+                    last.shown.extend(refused.asked.withdraws);
+                }
                 let message = format!("{why}; what is said is still written down");
                 self.error(CloseCode::Limit, message, None);
             }
@@ -476,7 +499,7 @@ impl Session {
         metrics::histogram!("first_token_seconds").record(timings.total_to_first_token as f64 / 1e3);
         self.history.suggested(id, &running.content);
         if let Some(last) = self.answers.last_of(&running.asked) {
-            last.shown.complete.push(id);
+            last.shown.complete.insert(id);
         }
         self.remember();
         self.emit(ServerMessage::Answer(Box::new(Answer {
@@ -501,7 +524,7 @@ impl Session {
         let asked = running.asked.clone();
         let (variant, waiting) = (running.variant, running.waiting.clone());
         if let Some(last) = self.answers.last_of(&asked).filter(|_| broke_off) {
-            last.shown.broken.push(id);
+            last.shown.broken.insert(id);
         }
         if broke_off && self.config.on_break == OnBreak::AskNext && !running.asked.again {
             let message = format!("{why}; the text so far stands, and a new answer is asked for");

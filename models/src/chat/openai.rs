@@ -148,7 +148,7 @@ impl ChatModel for OpenAiChat {
         let Self { config, endpoint, http, warmth } = self.clone();
         let mut body = body(&config, &ChatRequest { max_tokens: 1, ..request });
         if let Some(body) = body.as_object_mut() {
-            ["stream", "stream_options", "logprobs"].map(|field| body.remove(field));
+            let _ = ["stream", "stream_options", "logprobs"].map(|field| body.remove(field));
         }
         let post = http.post(endpoint.url("/chat/completions")).headers(endpoint.headers());
         let post = post.header(CONTENT_TYPE, "application/json").body(body.to_string());
