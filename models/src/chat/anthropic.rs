@@ -239,7 +239,7 @@ fn body(config: &AnthropicChatConfig, request: &ChatRequest) -> Value {
     }
     let mut body = json!({
         "model": config.model,
-        "max_tokens": request.max_tokens + config.thinking_tokens,
+        "max_tokens": request.max_tokens.saturating_add(config.thinking_tokens),
         "messages": messages,
         "stream": true,
     });

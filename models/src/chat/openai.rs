@@ -263,7 +263,7 @@ fn body(config: &OpenAiChatConfig, request: &ChatRequest) -> Value {
     // OpenAI's newer models refuse the old name of this field, many compatible servers know no other.
     let is_openai = config.base_url.starts_with(OPENAI_API_BASE);
     let limit = if is_openai { "max_completion_tokens" } else { "max_tokens" };
-    let mut body = json!({ "model": config.model, "messages": messages, "stream": true, limit: request.max_tokens + config.thinking_tokens });
+    let mut body = json!({ "model": config.model, "messages": messages, "stream": true, limit: request.max_tokens.saturating_add(config.thinking_tokens) });
     if config.logprobs {
         body["logprobs"] = true.into();
     }
