@@ -21,11 +21,14 @@ fn print(command: &str, toml: &str, environment: &[(&str, &str)]) -> (String, bo
     (out + &err, output.status.success())
 }
 
+/// A settings file, the environment, and what the program must say is wrong.
+type Case = (String, Vec<(&'static str, &'static str)>, &'static str);
+
 #[test]
 fn wrong_settings_name_the_secret_and_never_show_it() {
     let secrets = ["auth.token", "speech.api_key", "answers.api_key", "answers.anthropic_api_key"];
     let values = ["NUMBER", "-NUMBER", "0.NUMBER", "[\"NUMBER\"]", "[NUMBER]", "{ a = \"NUMBER\" }"];
-    let mut cases: Vec<(String, Vec<(&str, &str)>, &str)> = Vec::new();
+    let mut cases: Vec<Case> = Vec::new();
     for secret in secrets {
         let (section, field) = secret.split_once('.').unwrap();
         for value in values {
