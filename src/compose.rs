@@ -16,7 +16,10 @@ use engine::{
 };
 use metrics_exporter_prometheus::PrometheusHandle;
 use models::{
-    chat::{self, AnswerCache, AnthropicChat, ChatModel, Link, Notes, OpenAiChat, OpenAiChatConfig},
+    chat::{
+        self, AnswerCache, AnthropicChat, AnthropicChatConfig, ChatModel, Link, Notes, OpenAiChat,
+        OpenAiChatConfig,
+    },
     speech::{Cached, Fallback, InferencePool, OpenAiTranscriber, PoolConfig, Transcriber, TranscriptCache},
     vad::{EarshotVad, WebRtcMode, WebRtcVad},
     weights::WeightsCache,
@@ -197,12 +200,13 @@ fn chat_model(answering: &Answering, cache: Option<&AnswerCache>) -> Result<Arc<
         // As quick as any cache.
         Answering::Notes => Arc::new(Notes::default()),
         Answering::OpenAi(config) => {
-            let OpenAiChatConfig { base_url, model, logprobs, .. } = &**config;
-            let name = format!("openai {base_url} {model} {logprobs}");
+            let OpenAiChatConfig { base_url, model, logprobs, thinking_tokens, .. } = &**config;
+            let name = format!("openai {base_url} {model} {logprobs} {thinking_tokens}");
             remembered(OpenAiChat::new((**config).clone())?, name, cache)
         }
         Answering::Anthropic(config) => {
-            let name = format!("anthropic {} {}", config.base_url, config.model);
+            let AnthropicChatConfig { base_url, model, thinking_tokens, .. } = &**config;
+            let name = format!("anthropic {base_url} {model} {thinking_tokens}");
             remembered(AnthropicChat::new((**config).clone())?, name, cache)
         }
     })

@@ -305,6 +305,52 @@ mod tests {
         assert!(error.contains("min_silence_ms"), "no hint in: {error}");
     }
 
+    /// As numbers they would be refused, or lose their zeros.
+    #[test]
+    fn secrets_of_the_environment_are_text_whatever_they_look_like() {
+        use secrecy::ExposeSecret as _;
+        let token = "00000000000000000000000000000012";
+        for value in [token, "true00000000000000000000000000000", "[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10]"] {
+            let settings = load(
+                "[answers]\nfallback = [\"anthropic\"]",
+                &[
+                    ("INTERVIEWAI_AUTH__TOKEN", value),
+                    ("INTERVIEWAI_SPEECH__API_KEY", value),
+                    ("INTERVIEWAI_ANSWERS__API_KEY", value),
+                    ("INTERVIEWAI_ANSWERS__ANTHROPIC_API_KEY", value),
+                ],
+            )
+            .unwrap_or_else(|error| panic!("{value}: {error}"));
+            let Auth::Token(taken) = &settings.auth else { panic!("{:?}", settings.auth) };
+            let [Answering::OpenAi(openai), Answering::Anthropic(anthropic)] = &settings.answers.chain[..]
+            else {
+                panic!("{:?}", settings.answers)
+            };
+            let keys = [&openai.api_key, &anthropic.api_key, &settings.speech.openai.api_key];
+            assert_eq!(taken.expose_secret(), value);
+            assert!(keys.iter().all(|key| key.as_ref().is_some_and(|key| key.expose_secret() == value)));
+        }
+        let quoted = load("", &[("INTERVIEWAI_AUTH__TOKEN", &format!("\"{token}\""))]).unwrap();
+        let Auth::Token(taken) = quoted.auth else { panic!("{:?}", quoted.auth) };
+        assert_eq!(taken.expose_secret(), token, "as other texts, with or without quotes");
+    }
+
+    #[test]
+    fn thoughts_take_their_room_from_the_context() {
+        let settings = load(
+            "[answers]\nthinking_tokens = 3000\nfallback = [\"anthropic\"]",
+            &[("OPENAI_API_KEY", "sk-x"), ("ANTHROPIC_API_KEY", "sk-y")],
+        )
+        .unwrap();
+        let [Answering::OpenAi(openai), Answering::Anthropic(anthropic)] = &settings.answers.chain[..] else {
+            panic!("{:?}", settings.answers)
+        };
+        assert_eq!((openai.thinking_tokens, anthropic.thinking_tokens), (3_000, 3_000));
+        assert_eq!(settings.session.context_tokens, 8_192 - 3_000);
+        let error = load("[answers]\nthinking_tokens = 8000", &[]).unwrap_err();
+        assert!(error.contains("answers.context_tokens is 8192: use 10048 or more"), "{error}");
+    }
+
     #[test]
     fn secrets_stay_out_of_debug_output() {
         let token = "0123456789abcdef0123456789abcdef";

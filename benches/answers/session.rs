@@ -24,7 +24,7 @@ use engine::{
 };
 use futures_util::{StreamExt as _, stream, stream::BoxStream};
 use models::{
-    chat::{OpenAiChat, OpenAiChatConfig},
+    chat::{AnswerCache, Cached, Fallback, Link, OpenAiChat, OpenAiChatConfig},
     speech::{TranscribeError, TranscribeRequest, Transcriber, Transcript, TranscriptEvent},
     vad::VoiceActivityDetector,
 };
@@ -51,6 +51,10 @@ impl Host {
     ) -> Self {
         let mut chat = OpenAiChatConfig::new("fake");
         chat.base_url = format!("http://{}/v1", upstream.address);
+        // As the program puts it together. No question comes twice, so nothing comes from the cache.
+        let chat = OpenAiChat::new(chat).expect("a loopback address is valid");
+        let chat = Cached::new(chat, "fake", AnswerCache::new(CACHE_BYTES, CACHE_AGE));
+        let chat = Fallback::new(Link::new(Arc::new(chat)), [], RESTS);
         let scribe = Arc::new(Scribe::default());
         let limits = SessionLimits { max_sessions: MAX_SESSIONS, ..SessionLimits::default() };
         let cv = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/samples/cv.txt"));
@@ -60,7 +64,7 @@ impl Host {
             defaults: SessionConfig { eager, variants, ..SessionConfig::default() },
             vad: Arc::new(|| Box::new(Loudness)),
             transcriber: Arc::clone(&scribe) as Arc<dyn Transcriber>,
-            chat: Arc::new(OpenAiChat::new(chat).expect("a loopback address is valid")),
+            chat: Arc::new(chat),
             authorizer: Arc::new(NoAuth),
             context: Arc::new(OneCandidate(candidate)),
             recorder: Arc::new(RecentSessions::default()),
@@ -246,3 +250,7 @@ pub(crate) const QUESTION: Duration = Duration::from_millis(500);
 pub(crate) const WRITING_DOWN: Duration = Duration::from_millis(150);
 const CHUNK: Duration = Duration::from_millis(20);
 const MAX_SESSIONS: usize = 1_000;
+// As by default.
+const CACHE_BYTES: u64 = 16 << 20;
+const CACHE_AGE: Duration = Duration::from_secs(7_200);
+const RESTS: Duration = Duration::from_secs(30);

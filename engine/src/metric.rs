@@ -30,6 +30,10 @@ pub fn describe() {
     describe_counter!("turns_empty_total", "Turns in which no words were found");
     describe_counter!("turns_echoed_total", "Turns of a candidate that were the interviewer's echo");
     describe_counter!("answers_cancelled_total", "Answers not finished");
+    describe_counter!(
+        "answers_switches_total",
+        "Switches of a session to another model for answers, and back"
+    );
     describe_counter!("prompts_prefilled_total", "Prompts of sessions that a model was given to read ahead");
     describe_counter!("prompts_prefilled_tokens_total", "Tokens of prompts read ahead");
     describe_counter!("citations_removed_total", "Citations of CV lines taken out of answers as wrong");

@@ -141,7 +141,8 @@ pub trait UsageMeter: Send + Sync {
     fn reserve(&self, principal: &Principal, tokens: u64)
     -> BoxFuture<'_, Result<Reservation, LimitReached>>;
 
-    /// The request used `used` tokens: gives back the rest of `reservation`, or takes what was used beyond it. The request
-    /// itself counts as made.
+    /// The request used `used` tokens: gives back the rest of `reservation`, or takes what was used beyond it. One that used
+    /// none, as it never left, came from memory or from no language model, is itself given back. Retries are not counted: what a
+    /// chain of providers asks again, or of the next one, is the same request, and its tokens are those of the answer that came.
     fn settle(&self, principal: &Principal, reservation: Reservation, used: u64) -> BoxFuture<'_, ()>;
 }

@@ -280,6 +280,70 @@ async fn a_question_that_goes_on_withdraws_even_a_complete_answer() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_answer_stands_where_the_plan_has_none_for_the_whole_question() {
+    let mut setup = Setup::with(turns(&["Tell me about a project.", "And what you learned from it."]));
+    setup.chat = Arc::new(chat(&["First."]));
+    setup.meter = Arc::new(MonthlyMeter::new(MonthlyLimits { requests: Some(1), tokens: None }));
+    let mut conversation = setup.start().await;
+    conversation.say(&[speech(2_000), silence(700), speech(2_000), silence(1_000)].concat()).await;
+    let story = conversation.finish().await.story();
+    assert_eq!(
+        answers(&story),
+        ["answer_started 1 turn 1: Tell me about a project.", "answer_delta 1.0 First.", "answer 1 First."]
+    );
+    assert_eq!(story.iter().filter(|line| *line == "error 4413 fatal false").count(), 1, "{story:#?}");
+    assert!(story.last().unwrap().ends_with("2 turns 1 answers"), "{story:#?}");
+}
+
+/// The answer to the second part waits for its grant when the third part comes, or when it is unwanted.
+#[tokio::test(start_paused = true)]
+async fn an_answer_is_withdrawn_once_by_whichever_is_granted() {
+    for unwanted in [false, true] {
+        let mut setup =
+            Setup::with(turns(&["How would you design a cache?", "Preferably in Rust.", "And C."]));
+        setup.chat = Arc::new(chat(&["Yes."]));
+        setup.meter = Arc::new(SlowLedger::default());
+        setup.defaults.max_speculative_requests_per_minute = 0;
+        let mut conversation = setup.connect();
+        conversation.send(start_with(|start| start.audio.roles = vec![Role::Interviewer])).await;
+        conversation.say(&[speech(1_000), silence(700)].concat()).await;
+        conversation.send(config(r#"{"answers":{"variants":["professional","simple","balanced"]}}"#)).await;
+        conversation.say(&[speech(1_000), silence(700)].concat()).await;
+        if unwanted {
+            conversation.send(ClientMessage::CancelAnswer { answer_id: 2 }).await;
+        } else {
+            conversation.say(&speech(800)).await;
+        }
+        conversation.say(&silence(3_000)).await;
+        let story = conversation.finish().await.story();
+        let cancelled: Vec<_> = story.iter().filter(|line| line.starts_with("answer_cancelled 1 ")).collect();
+        assert_eq!(cancelled, ["answer_cancelled 1 Superseded"], "{story:#?}");
+        assert!(!story.iter().any(|line| line.starts_with("answer_delta 2.")), "2 was granted: {story:#?}");
+        let left = if unwanted { "2 turns 2 answers" } else { "3 turns 3 answers" };
+        assert!(story.last().unwrap().ends_with(left), "{story:#?}");
+    }
+}
+
+/// Lets everything through, the second request after a while.
+#[derive(Default)]
+struct SlowLedger(AtomicUsize);
+
+impl UsageMeter for SlowLedger {
+    fn reserve(&self, _: &Principal, tokens: u64) -> BoxFuture<'_, Result<Reservation, LimitReached>> {
+        let wait = if self.0.fetch_add(1, Ordering::Relaxed) == 1 { ms(1_900) } else { ms(10) };
+        async move {
+            tokio::time::sleep(wait).await;
+            Ok(Reservation { period: 0, tokens })
+        }
+        .boxed()
+    }
+
+    fn settle(&self, _: &Principal, _: Reservation, _: u64) -> BoxFuture<'_, ()> {
+        ready(()).boxed()
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_remark_after_a_question_leaves_its_answer_alone() {
     let chat = ScriptedChat::new([ScriptedDelta::Wait(ms(4_000)), text("Yes.")]);
     let mut setup = Setup::with(turns(&["Tell me about a project.", "Take your time."]));
@@ -466,11 +530,8 @@ impl ChatModel for Warm {
     }
 
     fn answer(&self, _: ChatRequest) -> BoxStream<'static, Result<AnswerDelta, ChatError>> {
-        let warning =
-            AnswerDelta::Warning { code: "answers_fallback", message: "another one answers".to_owned() };
         let text = AnswerDelta::Text("Yes.".to_owned());
-        let end = AnswerDelta::Done(AnswerEnd::new("stop", "warm"));
-        stream::iter([warning, text, end].map(Ok)).boxed()
+        stream::iter([text, AnswerDelta::Done(AnswerEnd::new("stop", "warm"))].map(Ok)).boxed()
     }
 
     fn warm(&self) -> BoxFuture<'static, ()> {
@@ -480,16 +541,6 @@ impl ChatModel for Warm {
         }
         .boxed()
     }
-}
-
-#[tokio::test(start_paused = true)]
-async fn what_a_model_warns_of_reaches_the_client() {
-    let mut setup = Setup::hearing(QUESTION);
-    setup.chat = Arc::new(Warm(Arc::default()));
-    let mut conversation = setup.start().await;
-    conversation.say(&[speech(2_000), silence(1_000)].concat()).await;
-    let story = conversation.finish().await.story();
-    assert_eq!(story.iter().filter(|line| *line == "warning answers_fallback").count(), 1, "{story:#?}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -79,12 +79,14 @@ pub struct ChatRequest {
 pub enum AnswerDelta {
     /// The prompt has left for the provider: the request's last byte is written, or local work begins. At most once, first.
     RequestSent,
-    /// Something went otherwise than configured, for the client: a stable code, and what it means. At any time before the end.
-    Warning {
-        /// As of a `warning` event.
-        code: &'static str,
-        /// What happened and what it means for the user.
-        message: String,
+    /// Who answers, of several; before the first text. Only [`Fallback`] has several.
+    By {
+        /// 0 is the usual one, others stand in for those before them.
+        place: usize,
+        /// Its name.
+        name: String,
+        /// What is wrong with the usual one, if this request saw it.
+        why: Option<ChatError>,
     },
     /// The next text; never empty.
     Text(String),

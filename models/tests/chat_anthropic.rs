@@ -96,6 +96,12 @@ async fn anthropic_reads_what_servers_send() {
             whole(),
         ),
         (
+            "byte-order mark",
+            vec![Step::Send([&sse(&[])[..], "\u{feff}".as_bytes(), &named(PLAIN)[..]].concat())],
+            &["Hel", "lo"],
+            whole(),
+        ),
+        (
             "UTF-8 cut anywhere",
             sse(&[START, text_event!("Grüße 🎻"), END, STOP])
                 .into_iter()
@@ -203,12 +209,35 @@ async fn anthropic_reads_what_servers_send() {
             failed("it ended without any text (finish reason: stop)"),
         ),
         (
+            "thoughts only",
+            vec![stream(&[
+                START,
+                r#"{"type":"content_block_delta","delta":{"type":"thinking_delta","thinking":"Hm, text?"}}"#,
+                end_event!("max_tokens"),
+                STOP,
+            ])],
+            &[],
+            Err(ChatError::Refused(
+                "it ended without any text (finish reason: length); a model that thinks first needs answers.thinking_tokens"
+                    .into(),
+            )),
+        ),
+        (
             "refused without a word",
             vec![stream(&[START, end_event!("refusal"), STOP])],
             &[],
             Err(ChatError::Refused("it ended without any text (finish reason: content_filter)".into())),
         ),
-        ("message_stop missing", vec![stream(&PLAIN[..6]), Step::Close], &["Hel", "lo"], failed(broken)),
+        ("a reason without message_stop", vec![stream(&PLAIN[..7]), Step::Close], &["Hel", "lo"], whole()),
+        ("a reason, then silence", vec![stream(&PLAIN[..7])], &["Hel", "lo"], whole()),
+        ("message_stop, then silence", vec![stream(PLAIN)], &["Hel", "lo"], whole()),
+        (
+            "a reason, then nonsense",
+            vec![Step::Send([&sse(&PLAIN[..7])[..], &[0xff; 100]].concat()), Step::Close],
+            &["Hel", "lo"],
+            whole(),
+        ),
+        ("end without a reason", vec![stream(&PLAIN[..6]), Step::Close], &["Hel", "lo"], failed(broken)),
         (
             "end in mid-event",
             vec![Step::Send([&sse(&PLAIN[..4])[..], b"data: {\"type\":"].concat()), Step::Close],
@@ -316,18 +345,27 @@ async fn anthropic_sends_what_it_is_asked() {
     }
     assert!(!head.contains("authorization"), "{head}");
     let text = |text: &str| json!({ "type": "text", "text": text });
-    let kept = |text: &str| json!({ "type": "text", "text": text, "cache_control": { "type": "ephemeral" } });
     let expected = json!({
         "model": "asked-for",
         "max_tokens": 100,
         "stream": true,
-        "system": [kept("Rules.")],
+        "system": "Rules.",
         "messages": [
-            { "role": "user", "content": [kept("The CV."), text("Why?")] },
+            { "role": "user", "content": [text("The CV."), text("Why?")] },
             { "role": "assistant", "content": [text("Because")] },
         ],
     });
     assert_eq!(serde_json::from_str::<Value>(body).unwrap(), expected);
+
+    let server = SseServer::start(vec![stream(PLAIN)]).await;
+    let config = AnthropicChatConfig {
+        base_url: server.base_url().trim_end_matches("/v1").to_owned(),
+        thinking_tokens: 2_000,
+        ..AnthropicChatConfig::new("thinks")
+    };
+    conforms(&AnthropicChat::new(config).unwrap(), request()).await;
+    let sent = server.requests().remove(0);
+    assert!(sent.contains(r#""max_tokens":2100,"#), "{sent}");
 }
 
 #[tokio::test]
@@ -341,6 +379,19 @@ async fn anthropic_opens_a_connection_ahead() {
     assert_eq!(sent.len(), 1, "what is warm is left alone");
     assert!(sent[0].starts_with("GET /v1/models HTTP/1.1\r\n"), "{}", sent[0]);
     assert!(sent[0].contains("x-api-key: sk-secret"));
+}
+
+/// The connection of such an answer is not used again.
+#[tokio::test]
+async fn anthropic_is_not_warm_after_an_answer_whose_end_never_came() {
+    let silent = vec![stream(&PLAIN[..7])];
+    let models = vec![response("200 OK", "{}")];
+    let server = SseServer::start_in_order(vec![silent, models]).await;
+    let model = anthropic(&server);
+    assert_eq!(collect(&model).await.1.unwrap().finish_reason, "stop");
+    model.warm().await;
+    let requests = server.requests();
+    assert!(requests.len() == 2 && requests[1].starts_with("GET /v1/models"), "{requests:?}");
 }
 
 /// Everything that is logged in the worst of cases, at the finest level.

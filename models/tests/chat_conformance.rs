@@ -53,20 +53,24 @@ async fn chains_and_caches_conform() {
     let remembered = ChatRequest { context: Some([1; 32]), ..request() };
     assert!(!conforms(&cached, remembered.clone()).await.cached);
     assert!(conforms(&cached, remembered.clone()).await.cached);
-    drop_after_first_text(&cached, remembered).await;
 
     let hangs = ScriptedChat::new([ScriptedDelta::Text("Yes".into()), ScriptedDelta::Hang]);
     let cached = Cached::new(hangs.clone(), "hangs", AnswerCache::new(1 << 20, REST));
+    drop_after_first_text(&cached, remembered.clone()).await;
+    assert_eq!(hangs.cancelled(), 1, "the work ends with the stream");
+    drop_after_first_text(&cached, remembered).await;
+    assert_eq!((hangs.requests().len(), hangs.cancelled()), (2, 2), "half an answer is not remembered");
     let chain = Fallback::new(Link::new(Arc::new(cached)), [says(yes)], REST);
     drop_after_first_text(&chain, request()).await;
-    assert_eq!(hangs.cancelled(), 1);
+    assert_eq!(hangs.cancelled(), 3);
 }
 
 #[tokio::test]
 async fn notes_conform() {
     let notes = Notes::new();
     let end = conforms(&notes, request()).await;
-    assert_eq!(end, AnswerEnd::new("stop", "notes"));
+    let usage = Some(TokenUsage { prompt: 0, completion: 0 });
+    assert_eq!(end, AnswerEnd { usage, ..AnswerEnd::new("stop", "notes") }, "nothing is to be paid");
 
     let request = request();
     let sources = Arc::clone(&request.sources);
@@ -133,6 +137,11 @@ async fn openai_reads_what_servers_send() {
         let retry_after = seconds.map(Duration::from_secs);
         Err(ChatError::RateLimited { message: message.into(), retry_after })
     };
+    let thought_only = || {
+        refused(
+            "it ended without any text (finish reason: length); a model that thinks first needs answers.thinking_tokens",
+        )
+    };
     let used = |prompt, completion| {
         let usage = Some(TokenUsage { prompt, completion });
         Ok(AnswerEnd { usage, ..AnswerEnd::new("stop", "asked-for") })
@@ -144,6 +153,22 @@ async fn openai_reads_what_servers_send() {
             vec![Step::Send(
                 String::from_utf8(sse(PLAIN)).unwrap().replace('\n', "\r\n").replace("\r\r", "\r").into(),
             )],
+            &["Hel", "lo"],
+            end("stop", "m-1", None),
+        ),
+        (
+            "byte-order mark",
+            vec![Step::Send([&sse(&[])[..], MARK, &events(PLAIN)[..]].concat())],
+            &["Hel", "lo"],
+            end("stop", "m-1", None),
+        ),
+        (
+            "byte-order mark, cut anywhere",
+            [&sse(&[])[..], MARK, &events(PLAIN)[..]]
+                .concat()
+                .into_iter()
+                .map(|byte| Step::Send(vec![byte]))
+                .collect(),
             &["Hel", "lo"],
             end("stop", "m-1", None),
         ),
@@ -214,7 +239,7 @@ async fn openai_reads_what_servers_send() {
                 "[DONE]",
             ])],
             &[],
-            failed("it ended without any text (finish reason: length)"),
+            thought_only(),
         ),
         ("usage at the end", vec![stream(&[TEXT, FINISH, USAGE, "[DONE]"])], &["a"], used(7, 3)),
         (
@@ -287,9 +312,15 @@ async fn openai_reads_what_servers_send() {
         ),
         (
             "no text",
+            vec![stream(&[FINISH, "[DONE]"])],
+            &[],
+            failed("it ended without any text (finish reason: stop)"),
+        ),
+        (
+            "cut before any text",
             vec![stream(&[r#"{"choices":[{"delta":{},"finish_reason":"length"}]}"#, "[DONE]"])],
             &[],
-            failed("it ended without any text (finish reason: length)"),
+            thought_only(),
         ),
         ("no JSON", vec![stream(&[TEXT, "<oops>"])], &["a"], failed("it sent an event that is not JSON")),
         (
@@ -309,6 +340,52 @@ async fn openai_reads_what_servers_send() {
             vec![stream(&[TEXT, r#"{"error":{"message":"slow down","type":"rate_limit_error"}}"#])],
             &["a"],
             limited("slow down", None),
+        ),
+        (
+            "429 in mid-stream, as a number",
+            vec![stream(&[r#"{"error":{"message":"slow down","code":429}}"#])],
+            &[],
+            limited("slow down", None),
+        ),
+        (
+            "429 in mid-stream, as text",
+            vec![stream(&[r#"{"error":{"message":"slow down","type":"x","code":"rate_limit_exceeded"}}"#])],
+            &[],
+            limited("slow down", None),
+        ),
+        (
+            "wrong key in mid-stream, quoting it",
+            vec![stream(&[
+                r#"{"error":{"message":"Incorrect API key: sk-secret","code":"invalid_api_key"}}"#,
+            ])],
+            &[],
+            Err(ChatError::Unauthorised("invalid_api_key".into())),
+        ),
+        (
+            "401 in mid-stream",
+            vec![stream(&[r#"{"error":{"message":"no","code":401}}"#])],
+            &[],
+            Err(ChatError::Unauthorised("no further reason".into())),
+        ),
+        (
+            "403 in mid-stream",
+            vec![stream(&[r#"{"error":{"message":"no","type":"permission_error","code":"403"}}"#])],
+            &[],
+            Err(ChatError::Unauthorised("403".into())),
+        ),
+        (
+            "prompt too long, in mid-stream",
+            vec![stream(&[
+                r#"{"error":{"message":"8,192 tokens at most","code":"context_length_exceeded"}}"#,
+            ])],
+            &[],
+            refused("8,192 tokens at most"),
+        ),
+        (
+            "400 in mid-stream",
+            vec![stream(&[r#"{"error":{"message":"no such field","code":400}}"#])],
+            &[],
+            refused("no such field"),
         ),
         (
             "429",
@@ -386,4 +463,6 @@ async fn openai_reads_what_servers_send() {
     reads_what_servers_send("openai", cases, |server| openai(server, |_| ())).await;
 }
 
+/// UTF-8's byte-order mark.
+const MARK: &[u8] = "\u{feff}".as_bytes();
 const REST: Duration = Duration::from_secs(30);

@@ -13,31 +13,30 @@ use tokio::time::{Instant, advance};
 async fn switches_once_and_back_after_a_probe() {
     let first = scripts("first", [says("one"), fails(down()), fails(down()), says("back"), says("again")]);
     let chain = chain([&first, &always("second", "two")]);
-    assert_eq!(ask(&chain).await, answer(&[], "one"));
+    assert_eq!(ask(&chain).await, answer(0, "one"));
 
     let switched = chain.answer(request()).collect::<Vec<_>>().await;
     assert_eq!(switched[0], Ok(AnswerDelta::RequestSent));
-    let warning = AnswerDelta::Warning {
-        code: "answers_fallback",
-        message: "the model provider failed: cosmic ray; second answers instead for now".into(),
-    };
-    assert_eq!(switched[1], Ok(warning), "not before the first text");
-    assert_eq!(outcome(switched), answer(&["answers_fallback"], "two"));
-    // It rests: nothing more is asked of it, and nobody is told again.
+    let by = |place, name: &str, why| Ok(AnswerDelta::By { place, name: name.into(), why });
+    assert_eq!(switched[1], by(1, "second", Some(down())), "not before the first text");
+    assert_eq!(outcome(switched), answer(1, "two"));
+    // It rests: nothing more is asked of it, and this request cannot know why.
+    let later = chain.answer(request()).collect::<Vec<_>>().await;
+    assert_eq!(later[1], by(1, "second", None));
     for _ in 0..3 {
-        assert_eq!(ask(&chain).await, answer(&[], "two"));
+        assert_eq!(ask(&chain).await, answer(1, "two"));
     }
     assert_eq!(first.requests().len(), 2);
 
     // A probe that fails, and another rest.
     advance(REST).await;
-    assert_eq!(ask(&chain).await, answer(&[], "two"));
-    assert_eq!(ask(&chain).await, answer(&[], "two"));
+    assert_eq!(ask(&chain).await, answer(1, "two"));
+    assert_eq!(ask(&chain).await, answer(1, "two"));
     assert_eq!(first.requests().len(), 3);
 
     advance(REST).await;
-    assert_eq!(ask(&chain).await, answer(&["answers_restored"], "back"));
-    assert_eq!(ask(&chain).await, answer(&[], "again"));
+    assert_eq!(ask(&chain).await, answer(0, "back"));
+    assert_eq!(ask(&chain).await, answer(0, "again"));
 }
 
 #[tokio::test(start_paused = true)]
@@ -54,8 +53,10 @@ async fn what_may_pass_is_asked_again_within_the_time_for_the_first_text() {
         let link = Link { retries, retry_pause: Duration::from_millis(200), ..link(&first) };
         let chain = Fallback::new(link, [Link::new(Arc::new(always("second", "two")))], REST);
         let began = Instant::now();
-        let (_, text) = ask(&chain).await;
-        assert_eq!((first.requests().len(), text), (expected.0, Ok(expected.1.into())), "{error}, {retries}");
+        let place = usize::from(expected.1 == "two");
+        let said = ask(&chain).await;
+        let (asked, expected) = ((first.requests().len(), said), (expected.0, answer(place, expected.1)));
+        assert_eq!(asked, expected, "{error}, {retries}");
         let took = began.elapsed().as_millis() as u64;
         assert!(waits.contains(&took), "{error}, {retries}: {took} ms");
     };
@@ -63,13 +64,43 @@ async fn what_may_pass_is_asked_again_within_the_time_for_the_first_text() {
     check(down(), 1, (2, "two"), 100..=310).await;
     check(down(), 2, (3, "one"), 200..=620).await;
     check(ChatError::Timeout(3_000), 2, (3, "one"), 200..=620).await;
-    check(limited(Some(3)), 2, (3, "one"), 6_000..=6_000).await;
-    check(limited(Some(5)), 2, (2, "two"), 5_000..=5_000).await;
+    // One that is over soon is waited for; of a longer one, another need not know.
+    check(limited(Some(1)), 2, (3, "one"), 2_000..=2_000).await;
+    check(limited(Some(2)), 2, (1, "two"), 0..=0).await;
     check(limited(Some(9)), 2, (1, "two"), 0..=0).await;
     check(limited(Some(u64::MAX)), 2, (1, "two"), 0..=0).await;
     check(limited(None), 2, (1, "two"), 0..=0).await;
     check(ChatError::Unauthorised("no".into()), 2, (1, "two"), 0..=0).await;
     check(ChatError::Refused("too long".into()), 2, (1, "two"), 0..=0).await;
+}
+
+/// Nobody else could answer at once.
+#[tokio::test(start_paused = true)]
+async fn a_rate_limit_is_waited_for_where_all_others_rest_or_there_are_none() {
+    let limited = |seconds| ChatError::RateLimited {
+        message: "slow down".into(),
+        retry_after: Some(Duration::from_secs(seconds)),
+    };
+    for (seconds, asked, waits) in [(3, 3, 6), (5, 2, 5), (9, 1, 0)] {
+        let script = || [fails(limited(seconds)), fails(limited(seconds)), says("one")];
+        let whole = asked == 3;
+        let only = scripts("only", script());
+        let chain = Fallback::new(Link { retries: 2, ..link(&only) }, [], REST);
+        let began = Instant::now();
+        let expected = if whole { Ok("one".to_owned()) } else { Err(limited(seconds)) };
+        assert_eq!(ask(&chain).await, (None, expected), "{seconds} s");
+        assert_eq!((only.requests().len(), began.elapsed().as_secs()), (asked, waits), "{seconds} s");
+
+        let refused = ChatError::Refused("filtered".into());
+        let first = scripts("first", [fails(refused.clone())].into_iter().chain(script()));
+        let second = scripts("second", [fails(down()), says("two")]);
+        let chain = chain_of(Link { retries: 2, ..link(&first) }, &second);
+        assert_eq!(ask(&chain).await, (None, Err(refused)), "and the second rests now");
+        let began = Instant::now();
+        let expected = if whole { answer(0, "one") } else { answer(1, "two") };
+        assert_eq!(ask(&chain).await, expected, "{seconds} s");
+        assert_eq!((first.requests().len() - 1, began.elapsed().as_secs()), (asked, waits), "{seconds} s");
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -86,7 +117,7 @@ async fn a_late_first_text_is_given_up_once_and_for_all_tries() {
         &always("second", "two"),
     );
     let began = Instant::now();
-    assert_eq!(ask(&chain).await, answer(&["answers_fallback"], "two"));
+    assert_eq!(ask(&chain).await, answer(1, "two"));
     assert_eq!(began.elapsed(), FIRST);
     assert_eq!((first.requests().len(), first.cancelled()), (2, 1));
 }
@@ -101,23 +132,23 @@ async fn what_breaks_off_after_the_first_text_is_not_asked_again() {
         let second = always("second", "two");
         let chain = chain([&first, &second]);
         let began = Instant::now();
-        assert_eq!(ask(&chain).await, (vec![], Err(error)));
+        assert_eq!(ask(&chain).await, (Some(0), Err(error)));
         assert_eq!((began.elapsed().as_secs(), second.requests().len()), (seconds, 0));
         // The next request finds it resting.
-        assert_eq!(ask(&chain).await, answer(&["answers_fallback"], "two"));
+        assert_eq!(ask(&chain).await, answer(1, "two"));
     }
     // Slow is not broken.
     let wait = ScriptedDelta::Wait(BETWEEN - Duration::from_millis(1));
     let slow = scripts("slow", [[says("a"), vec![wait.clone()], says("b"), vec![wait]].concat()]);
-    assert_eq!(ask(&chain([&slow])).await, answer(&[], "ab"));
+    assert_eq!(ask(&chain([&slow])).await, answer(None, "ab"));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_refusal_is_the_requests_own_affair() {
     let first = scripts("first", [fails(ChatError::Refused("filtered".into())), says("one")]);
     let chain = chain([&first, &always("second", "two")]);
-    assert_eq!(ask(&chain).await, answer(&["answers_fallback"], "two"));
-    assert_eq!(ask(&chain).await, answer(&[], "one"), "it does not rest, and nobody was switched");
+    assert_eq!(ask(&chain).await, answer(1, "two"));
+    assert_eq!(ask(&chain).await, answer(0, "one"), "it does not rest, and nobody was switched");
 }
 
 #[tokio::test(start_paused = true)]
@@ -132,11 +163,11 @@ async fn a_rate_limit_rests_as_long_as_it_says() {
         let first = scripts("first", [limited(said), says("one")]);
         let link = Link { retries: 0, ..link(&first) };
         let chain = chain_of(link, &always("second", "two"));
-        assert_eq!(ask(&chain).await, answer(&["answers_fallback"], "two"));
+        assert_eq!(ask(&chain).await, answer(1, "two"));
         advance(Duration::from_secs(rests - 1)).await;
-        assert_eq!(ask(&chain).await, answer(&[], "two"), "{said}");
+        assert_eq!(ask(&chain).await, answer(1, "two"), "{said}");
         advance(Duration::from_secs(1)).await;
-        assert_eq!(ask(&chain).await, answer(&["answers_restored"], "one"), "{said}");
+        assert_eq!(ask(&chain).await, answer(0, "one"), "{said}");
     }
 }
 
@@ -148,17 +179,17 @@ async fn where_all_rest_the_one_whose_rest_ends_first_is_asked() {
     let chain = chain([&first, &second]);
     // Both fail, one after the other; the first reason is told.
     let second_fails_later = async {
-        assert_eq!(ask(&chain).await, (vec![], Err(error("a"))));
+        assert_eq!(ask(&chain).await, (None, Err(error("a"))));
         advance(Duration::from_secs(1)).await;
     };
     second_fails_later.await;
     // The first is asked, fails, and rests longer; of the second, nothing is asked in the same breath.
-    assert_eq!(ask(&chain).await, (vec![], Err(error("c"))));
+    assert_eq!(ask(&chain).await, (None, Err(error("c"))));
     assert_eq!((first.requests().len(), second.requests().len()), (2, 1));
     // Now the second's rest ends first.
-    assert_eq!(ask(&chain).await, answer(&["answers_fallback"], "two"));
+    assert_eq!(ask(&chain).await, answer(1, "two"));
     advance(REST).await;
-    assert_eq!(ask(&chain).await, answer(&["answers_restored"], "one"));
+    assert_eq!(ask(&chain).await, answer(0, "one"));
 }
 
 /// One model alone has the same time-outs, and is asked however often it failed.
@@ -167,8 +198,8 @@ async fn a_chain_of_one() {
     let only = scripts("only", [vec![ScriptedDelta::Hang], says("one")]);
     let chain = chain([&only]);
     assert_eq!(chain.name(), "only");
-    assert_eq!(ask(&chain).await, (vec![], Err(ChatError::Timeout(FIRST.as_millis() as u64))));
-    assert_eq!(ask(&chain).await, answer(&[], "one"));
+    assert_eq!(ask(&chain).await, (None, Err(ChatError::Timeout(FIRST.as_millis() as u64))));
+    assert_eq!(ask(&chain).await, answer(None, "one"), "who answers is no news");
 }
 
 #[tokio::test(start_paused = true)]
@@ -176,31 +207,29 @@ async fn three_links_and_every_step_back() {
     let first = scripts("first", [fails(down()), says("one")]);
     let second = scripts("second", [says("two"), fails(down()), says("two")]);
     let chain = chain([&first, &second, &always("third", "three")]);
-    assert_eq!(ask(&chain).await, answer(&["answers_fallback"], "two"));
+    assert_eq!(ask(&chain).await, answer(1, "two"));
     advance(REST / 2).await;
-    assert_eq!(ask(&chain).await, answer(&["answers_fallback"], "three"));
-    assert_eq!(ask(&chain).await, answer(&[], "three"));
+    assert_eq!(ask(&chain).await, answer(2, "three"));
+    assert_eq!(ask(&chain).await, answer(2, "three"));
     advance(REST / 2).await;
-    assert_eq!(ask(&chain).await, answer(&["answers_restored"], "one"));
+    assert_eq!(ask(&chain).await, answer(0, "one"));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_hundred_failures_at_once_are_one_switch() {
+async fn a_hundred_failures_at_once_are_one_rest() {
     let slow =
         |said: Vec<ScriptedDelta>| [vec![ScriptedDelta::Wait(Duration::from_millis(100))], said].concat();
     let first = scripts("first", std::iter::repeat_n(slow(fails(down())), 100).chain([slow(says("one"))]));
     let chain = chain([&first, &always("second", "two")]);
     let answers = join_all((0..100).map(|_| ask(&chain))).await;
-    assert!(answers.iter().all(|(_, text)| *text == Ok("two".into())));
-    let warned: Vec<_> = answers.into_iter().flat_map(|(codes, _)| codes).collect();
-    assert_eq!(warned, ["answers_fallback"]);
+    assert!(answers.iter().all(|answer| *answer == self::answer(1, "two")));
     // And a hundred that come after the rest are one probe.
     advance(REST).await;
     let answers = join_all((0..100).map(|_| ask(&chain))).await;
     assert_eq!(first.requests().len(), 101);
-    assert_eq!(answers.iter().filter(|(_, text)| *text == Ok("one".into())).count(), 1);
-    let warned: Vec<_> = answers.into_iter().flat_map(|(codes, _)| codes).collect();
-    assert_eq!(warned, ["answers_restored"]);
+    let probes = answers.iter().filter(|answer| **answer == self::answer(0, "one")).count();
+    assert_eq!((probes, answers.len()), (1, 100));
+    assert_eq!(answers.iter().filter(|answer| **answer == self::answer(1, "two")).count(), 99);
 }
 
 /// One that failed, and was answered by the next, says nothing new of a link that is well again.
@@ -220,11 +249,11 @@ async fn what_began_before_a_failure_is_no_verdict() {
         tokio::time::sleep(Duration::from_secs(2)).await;
         (third, fourth, ask(&chain).await)
     });
-    assert_eq!(answers.0, answer(&[], "late"), "an answer of before restores nothing");
-    assert_eq!(answers.1.1, Ok("two".into()));
-    assert_eq!(answers.2.0, answer(&["answers_fallback"], "two"));
-    assert_eq!(answers.2.1, answer(&["answers_restored"], "one"));
-    assert_eq!(answers.2.2, answer(&[], "one"), "a failure of before breaks nothing");
+    assert_eq!(answers.0, answer(0, "late"), "an answer of before restores nothing");
+    assert_eq!(answers.1, answer(1, "two"));
+    assert_eq!(answers.2.0, answer(1, "two"));
+    assert_eq!(answers.2.1, answer(0, "one"));
+    assert_eq!(answers.2.2, answer(0, "one"), "a failure of before breaks nothing");
 }
 
 #[tokio::test(start_paused = true)]
@@ -239,10 +268,10 @@ async fn dropping_cancels_and_a_dropped_probe_leaves_the_verdict_to_the_next() {
     let mut probe = chain.answer(request());
     assert_eq!(probe.next().await, Some(Ok(AnswerDelta::RequestSent)));
     assert!(probe.next().now_or_never().is_none());
-    assert_eq!(ask(&chain).await, answer(&[], "two"), "others do not wait for a probe");
+    assert_eq!(ask(&chain).await, answer(1, "two"), "others do not wait for a probe");
     drop(probe);
     assert_eq!(first.cancelled(), 1);
-    assert_eq!(ask(&chain).await, answer(&["answers_restored"], "one"));
+    assert_eq!(ask(&chain).await, answer(0, "one"));
     drop(chain.answer(request()));
     assert_eq!(first.requests().len(), 4, "nothing is asked before it is polled");
 }
@@ -274,35 +303,36 @@ async fn warms_whom_the_next_request_asks() {
     assert_eq!((first.warmed(), second.warmed()), (2, 1));
 }
 
-type Outcome = (Vec<&'static str>, Result<String, ChatError>);
+/// Which link said that it answers, where there are several, and the text.
+type Outcome = (Option<usize>, Result<String, ChatError>);
 
 async fn ask(chain: &Fallback) -> Outcome {
     outcome(chain.answer(request()).collect().await)
 }
 
-/// The codes of the warnings, and the text, once the order of things was checked.
+/// What came of a request, once the order of things was checked.
 #[track_caller]
 fn outcome(deltas: Vec<Result<AnswerDelta, ChatError>>) -> Outcome {
-    let (mut codes, mut text, mut end) = (Vec::new(), String::new(), None);
-    for (place, delta) in deltas.iter().enumerate() {
+    let (mut by, mut text, mut end) = (None, String::new(), None);
+    for (at, delta) in deltas.iter().enumerate() {
         assert!(end.is_none(), "after the end: {delta:?}");
-        assert_eq!(*delta == Ok(AnswerDelta::RequestSent), place == 0, "{deltas:?}");
+        assert_eq!(*delta == Ok(AnswerDelta::RequestSent), at == 0, "{deltas:?}");
         match delta.clone() {
             Ok(AnswerDelta::RequestSent) => {}
-            Ok(AnswerDelta::Warning { code, .. }) => {
-                assert!(text.is_empty(), "warned too late: {deltas:?}");
-                codes.push(code);
+            Ok(AnswerDelta::By { place, .. }) => {
+                assert!(text.is_empty() && by.is_none(), "told too late or twice: {deltas:?}");
+                by = Some(place);
             }
             Ok(AnswerDelta::Text(more)) => text += &more,
             Ok(AnswerDelta::Done(AnswerEnd { .. })) => end = Some(Ok(text.clone())),
             Err(error) => end = Some(Err(error)),
         }
     }
-    (codes, end.unwrap_or_else(|| panic!("no end: {deltas:?}")))
+    (by, end.unwrap_or_else(|| panic!("no end: {deltas:?}")))
 }
 
-fn answer(codes: &[&'static str], text: &str) -> Outcome {
-    (codes.to_vec(), Ok(text.to_owned()))
+fn answer(by: impl Into<Option<usize>>, text: &str) -> Outcome {
+    (by.into(), Ok(text.to_owned()))
 }
 
 fn chain<const N: usize>(models: [&ScriptedChat; N]) -> Fallback {

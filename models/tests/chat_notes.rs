@@ -164,7 +164,7 @@ fn answer(cv: &str, question: &str, max_tokens: u32) -> (String, String) {
             AnswerDelta::RequestSent => assert_eq!(text, ""),
             AnswerDelta::Text(word) => text.push_str(&word),
             AnswerDelta::Done(end) => return (text, end.finish_reason),
-            AnswerDelta::Warning { code, .. } => panic!("notes have nothing to warn of: {code}"),
+            AnswerDelta::By { name, .. } => panic!("notes say that {name} answers"),
         }
     }
     panic!("no end after: {text}");

@@ -142,9 +142,11 @@ async fn openai_sends_what_it_is_asked() {
     let unnamed = openai(&server, |config| {
         config.api_key = None;
         config.usage = true;
+        config.thinking_tokens = 2_000;
     });
     collect(&unnamed).await.1.unwrap();
     let sent = server.requests().remove(0);
+    assert!(sent.contains(r#""max_tokens":2100,"#), "{sent}");
     assert!(!sent.to_lowercase().contains("authorization"));
     assert!(sent.contains(r#""stream_options":{"include_usage":true}"#), "{sent}");
 }
@@ -199,15 +201,34 @@ async fn openai_warms_a_connection_and_keeps_it_from_answer_to_answer() {
     assert!(requests[0].contains("Bearer sk-secret"));
 }
 
+/// The connection of such an answer is not used again.
+#[tokio::test]
+async fn openai_is_not_warm_after_an_answer_whose_end_never_came() {
+    let silent = vec![Step::Send(sse(&PLAIN[..3]))];
+    let models = vec![response("200 OK", "{}")];
+    let server = SseServer::start_in_order(vec![silent, models]).await;
+    let model = openai(&server, |_| ());
+    assert_eq!(collect(&model).await.1, Ok(AnswerEnd::new("stop", "m-1")));
+    model.warm().await;
+    let requests = server.requests();
+    assert!(requests.len() == 2 && requests[1].starts_with("GET /v1/models"), "{requests:?}");
+}
+
 /// Neither a refusal nor silence nor an endless answer is anybody's business.
 #[tokio::test]
 async fn openai_gives_up_warming() {
-    for steps in [
-        vec![Step::Close],
-        vec![response("404 Not Found", "{}")],
-        vec![Step::Send(sse(&[])), Step::Send(vec![b'x'; 2 << 20])],
+    for (steps, is_warm) in [
+        (vec![Step::Close], false),
+        // Whatever it answers, the connection is open.
+        (vec![response("404 Not Found", "{}")], true),
+        (vec![Step::Send(sse(&[])), Step::Send(vec![b'x'; 2 << 20])], false),
     ] {
-        openai(&SseServer::start(steps).await, |_| ()).warm().await;
+        let server = SseServer::start(steps).await;
+        let model = openai(&server, |_| ());
+        model.warm().await;
+        assert_eq!(server.requests().len(), 1);
+        model.warm().await;
+        assert_eq!(server.requests().len(), if is_warm { 1 } else { 2 }, "no connection, no warmth");
     }
     let server = SseServer::start(vec![]).await;
     let model = openai(&server, |_| ());

@@ -37,7 +37,7 @@ pub(crate) async fn run(mut settings: Settings, arguments: Demo) -> Result<ExitC
     recording.add_silence(AFTERMATH_MS);
     let mut answers = settings.answers.names();
     if settings.answers.are_notes() {
-        answers += ": lines of the CV, no language model (OPENAI_API_KEY or OPENAI_BASE_URL adds one)";
+        answers += ": lines of the CV, no language model (OPENAI_API_KEY, ANTHROPIC_API_KEY or OPENAI_BASE_URL adds one)";
     }
     let cv =
         settings.candidate.cv.as_ref().map_or("the sample CV".to_owned(), |cv| cv.path.display().to_string());

@@ -130,7 +130,7 @@ impl Reader {
     }
 
     /// What of this section is about sessions: what becomes of an answer that breaks off, how many are begun on a guess in a
-    /// minute, and what a model can read and write in one request.
+    /// minute, and what a model can read and write in one request, its thoughts aside.
     pub(super) fn answering_sessions(&mut self) -> (OnBreak, u32, u32) {
         let on_break = match self.get("answers.on_break", "ask_next".to_owned()).as_str() {
             "keep" => OnBreak::Keep,
@@ -141,13 +141,19 @@ impl Reader {
             }
         };
         let guesses = self.number("answers.max_speculative_requests_per_minute", 20, 600);
-        let context_tokens = self.number("answers.context_tokens", 8_192, 10_000_000);
-        if context_tokens < LEAST_CONTEXT_TOKENS {
+        let (context_tokens, thinking) =
+            (self.number("answers.context_tokens", 8_192, 10_000_000), self.thinking_tokens() as usize);
+        let least = LEAST_CONTEXT_TOKENS + thinking;
+        if context_tokens < least {
             self.problem(format!(
-                "answers.context_tokens is {context_tokens}: use {LEAST_CONTEXT_TOKENS} or more, as a CV must find room"
+                "answers.context_tokens is {context_tokens}: use {least} or more, as a CV and answers.thinking_tokens must find room"
             ));
         }
-        (on_break, guesses as u32, context_tokens as u32)
+        (on_break, guesses as u32, context_tokens.saturating_sub(thinking) as u32)
+    }
+
+    fn thinking_tokens(&mut self) -> u32 {
+        self.number("answers.thinking_tokens", 0, 1_000_000) as u32
     }
 
     /// The server that speaks the Messages API, if one is named.
@@ -160,6 +166,7 @@ impl Reader {
             api_key,
             base_url: base_url.unwrap_or(default.base_url),
             model: self.get("answers.anthropic_model", default.model),
+            thinking_tokens: self.thinking_tokens(),
             ..AnthropicChatConfig::new("")
         };
         configured.then_some(config)
@@ -193,6 +200,7 @@ impl Reader {
             logprobs: self.get("answers.logprobs", default.logprobs),
             usage: self.get("answers.usage", default.usage),
             prefill: self.prefill(),
+            thinking_tokens: self.thinking_tokens(),
             ..OpenAiChatConfig::new("")
         };
         configured.then_some(config)

@@ -55,8 +55,14 @@ impl Reader {
             };
             let key = format!("{}.{}", section.to_lowercase(), field.to_lowercase());
             // Figment's own reading of a value: numbers, booleans and lists are recognised, the rest is text.
-            let value: Value = value.parse().unwrap_or_else(|never: std::convert::Infallible| match never {});
-            figment = figment.merge(Serialized::default(&key, value));
+            let read: Value = value.parse().unwrap_or_else(|never: std::convert::Infallible| match never {});
+            let read = match read {
+                read @ Value::String(..) => read,
+                // A key or token is text, whatever it looks like.
+                _ if SECRETS.contains(&key.as_str()) => value.clone().into(),
+                read => read,
+            };
+            figment = figment.merge(Serialized::default(&key, read));
         }
         Self {
             figment,
@@ -77,7 +83,13 @@ impl Reader {
             Ok(value) => Some(value),
             Err(error) if error.missing() => None,
             Err(error) => {
-                self.problem(format!("{key}: {}", error.kind));
+                // The error quotes the value.
+                let what = match key {
+                    HEADERS => r#"use { "Name" = "value" }, each value a text in quotes"#.to_owned(),
+                    _ if SECRETS.contains(&key) => "use a text, in quotes".to_owned(),
+                    _ => error.kind.to_string(),
+                };
+                self.problem(format!("{key}: {what}"));
                 None
             }
         }
@@ -129,7 +141,8 @@ impl Reader {
                     self.problem(format!("{key} is not a setting{hint}"));
                 }
             }
-            Err(error) => self.problem(error.to_string()),
+            // Without the error, which may quote a value.
+            Err(_) => self.problem("the settings are not sections of names and values"),
         }
     }
 }
@@ -147,6 +160,10 @@ fn similar(known: &str, key: &str) -> bool {
     }) && (key.contains('.') || key == section)
 }
 
+/// Never shown, and text always.
+const SECRETS: [&str; 4] = ["answers.anthropic_api_key", "answers.api_key", "auth.token", "speech.api_key"];
+/// Never shown either, by names that are.
+const HEADERS: &str = "answers.headers";
 /// Names that people know, and what they mean here.
 const SHORT_FORMS: [(&str, &str); 5] = [
     ("ANTHROPIC_API_KEY", "answers.anthropic_api_key"),

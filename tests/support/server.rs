@@ -16,7 +16,7 @@ pub(crate) fn interviewai() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_interviewai"));
     for (name, _) in std::env::vars() {
         let own = name.starts_with("INTERVIEWAI_") && name != "INTERVIEWAI_CACHE_DIR";
-        if own || name.starts_with("OPENAI_") {
+        if own || name.starts_with("OPENAI_") || name.starts_with("ANTHROPIC_") {
             command.env_remove(name);
         }
     }

@@ -183,6 +183,9 @@ impl MonthlyMeter {
             && let Some(count) = counts.used.get_mut(principal)
         {
             count.tokens = count.tokens.saturating_sub(reservation.tokens).saturating_add(used);
+            if used == 0 {
+                count.requests = count.requests.saturating_sub(1);
+            }
         }
     }
 }
@@ -240,6 +243,20 @@ mod tests {
         assert!(why.contains("3 requests"), "{why}");
         let other = Principal { user: "other".to_owned() };
         assert!(meter.take(&other, 100).is_ok(), "each user has their own");
+    }
+
+    #[test]
+    fn what_used_nothing_was_no_request() {
+        let meter = meter(Some(1), Some(100));
+        let user = local_user();
+        for _ in 0..3 {
+            let taken = meter.take(&user, 60).unwrap();
+            meter.give_back(&user, taken, 0);
+        }
+        let taken = meter.take(&user, 60).unwrap();
+        meter.give_back(&user, taken, 1);
+        let why = meter.take(&user, 1).unwrap_err().0;
+        assert!(why.contains("1 requests"), "{why}");
     }
 
     #[test]

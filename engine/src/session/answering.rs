@@ -2,11 +2,11 @@
 //!
 //! Not here: the request itself (`asking`), what is asked on a guess (`speculating`), the prompt (`answerer`).
 
-use std::{future::poll_fn, sync::Arc, task::Poll};
+use std::{cmp::Ordering, collections::BTreeSet, future::poll_fn, sync::Arc, task::Poll};
 
 use codecs::SampleIndex;
 use futures_util::StreamExt as _;
-use models::chat::{AnswerDelta, AnswerEnd};
+use models::chat::{AnswerDelta, AnswerEnd, ChatError};
 use protocol::{Answer, AnswerMode, CancelReason, CloseCode, Role, ServerMessage, Variant};
 use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
@@ -41,6 +41,8 @@ pub(super) struct Answers {
     /// Who is polled first, so that a flood of one answer does not starve the others.
     turn_to_poll: usize,
     next_id: u64,
+    /// Who of several providers answered last; 0 is the usual one.
+    place: usize,
     /// Ends with the session.
     prefilling: Option<AbortOnDropHandle<()>>,
     /// The last turn that could have been answered, in case it goes on.
@@ -54,16 +56,33 @@ struct LastTurn {
     /// With the turns that it went on with.
     text: String,
     answered: bool,
-    /// Its answers that are complete.
-    complete: Vec<u64>,
-    /// Its answers that broke off.
-    broken: Vec<u64>,
+    shown: Withdrawn,
+}
+
+/// Answers to a question that may go on.
+#[derive(Clone, Default)]
+struct Withdrawn {
+    complete: BTreeSet<u64>,
+    /// Their text stands, though they broke off.
+    broken: BTreeSet<u64>,
+}
+
+impl Withdrawn {
+    fn extend(&mut self, others: Self) {
+        self.complete.extend(others.complete);
+        self.broken.extend(others.broken);
+    }
+
+    fn forget(&mut self, others: &Self) {
+        self.complete.retain(|answer| !others.complete.contains(answer));
+        self.broken.retain(|answer| !others.broken.contains(answer));
+    }
 }
 
 impl LastTurn {
     fn new(heard: &HeardQuestion, text: String, answered: bool) -> Self {
         let HeardQuestion { turn, channel, speech_end, .. } = *heard;
-        Self { turn, channel, speech_end, text, answered, complete: Vec::new(), broken: Vec::new() }
+        Self { turn, channel, speech_end, text, answered, shown: Withdrawn::default() }
     }
 
     fn is_just_before(&self, heard: &HeardQuestion) -> bool {
@@ -80,6 +99,8 @@ struct Asked {
     clock: Clock,
     /// The interviewer asked it, and may go on.
     heard: bool,
+    /// Complete answers, and texts that broke off, to the first part of the question: withdrawn once this one is granted.
+    withdraws: Withdrawn,
     /// Its answer broke off before, and the next provider is asked.
     again: bool,
 }
@@ -108,6 +129,7 @@ impl Answers {
             budget: Budget::new(config.max_speculative_requests_per_minute),
             turn_to_poll: 0,
             next_id: 1,
+            place: 0,
             prefilling: None,
             last: None,
         }
@@ -179,10 +201,12 @@ impl Session {
     /// its first part.
     pub(super) fn answer_heard(&mut self, heard: &HeardQuestion) {
         let question = self.answers.question(heard);
-        if let Some((_, Some(turn))) = question {
-            self.supersede_turn(turn);
-        }
         let before = self.answers.last.take_if(|last| last.is_just_before(heard));
+        let mut withdraws = Withdrawn::default();
+        if let Some((_, Some(turn))) = question {
+            withdraws = before.as_ref().map(|last| last.shown.clone()).unwrap_or_default();
+            withdraws.extend(self.supersede_running(turn));
+        }
         self.answers.last = match (&question, before) {
             // A remark: the question may still go on after it. On one channel for two it may be an answer.
             (None, Some(last)) if last.answered && heard.role == Role::Interviewer => {
@@ -198,7 +222,8 @@ impl Session {
         if let Some((text, _)) = question {
             let clock = Clock::new(heard.endpoint_ms, heard.decided);
             let language = heard.language.clone();
-            self.ask(Asked { turn: heard.turn, text, language, clock, heard: true, again: false });
+            let turn = heard.turn;
+            self.ask(Asked { turn, text, language, clock, heard: true, withdraws, again: false });
         }
     }
 
@@ -221,7 +246,8 @@ impl Session {
         // No language leaves it to the question.
         let language = self.config.language.clone().unwrap_or_default();
         let clock = Clock::new(0, Instant::now());
-        self.ask(Asked { turn, text, language, clock, heard: false, again: false });
+        let withdraws = Withdrawn::default();
+        self.ask(Asked { turn, text, language, clock, heard: false, withdraws, again: false });
         Ok(())
     }
 
@@ -233,7 +259,7 @@ impl Session {
         let turn = running.asked.turn;
         let others = self.answers.running.iter().any(|other| other.asked.turn == turn && other.asked.heard);
         let unwanted = running.asked.heard && !others && running.waiting.is_empty();
-        self.answers.last.take_if(|last| unwanted && last.turn == turn && last.complete.is_empty());
+        self.answers.last.take_if(|last| unwanted && last.turn == turn && last.shown.complete.is_empty());
         self.ask_waiting(&running.asked, &running.waiting);
         self.cancelled(running, CancelReason::Client);
         Ok(())
@@ -263,7 +289,7 @@ impl Session {
     fn begin(&mut self, asked: Asked, variant: Variant, waiting: Vec<Variant>) {
         let id = self.answers.next_id;
         self.answers.next_id += 1;
-        let prompt = self.prompt(&asked.text, &asked.language, variant, &self.history);
+        let prompt = self.prompt_without(&asked.withdraws, &asked.text, &asked.language, variant);
         let held = self.take_held(asked.turn, &prompt);
         let (steps, taken) = match held {
             Some(held) => (held.steps, held.taken),
@@ -290,17 +316,20 @@ impl Session {
         }
     }
 
-    /// The prompt for the preferred variant of `text`, as it will be once the answers to `superseded` are withdrawn.
+    /// The prompt for the preferred variant of `text`, which goes on with the question of turn `superseded`.
     pub(super) fn prompt_superseding(&self, text: &str, language: &str, superseded: Option<u64>) -> Prompt {
         let last = self.answers.last.as_ref().filter(|last| superseded == Some(last.turn));
-        let mut withdrawn =
-            last.into_iter().flat_map(|last| last.complete.iter().chain(&last.broken)).peekable();
-        let variant = self.config.variants[0];
-        if withdrawn.peek().is_none() {
+        let withdrawn = last.map(|last| last.shown.clone()).unwrap_or_default();
+        self.prompt_without(&withdrawn, text, language, self.config.variants[0])
+    }
+
+    /// A prompt whose conversation does not hold the `withdrawn` answers.
+    fn prompt_without(&self, withdrawn: &Withdrawn, text: &str, language: &str, variant: Variant) -> Prompt {
+        if withdrawn.complete.is_empty() && withdrawn.broken.is_empty() {
             return self.prompt(text, language, variant, &self.history);
         }
         let mut history = self.history.clone();
-        withdrawn.for_each(|answer_id| history.withdraw(*answer_id));
+        withdrawn.complete.iter().chain(&withdrawn.broken).for_each(|answer| history.withdraw(*answer));
         self.prompt(text, language, variant, &history)
     }
 
@@ -338,20 +367,27 @@ impl Session {
         asking::ask(meter, self.access.principal.clone(), &self.answers.answerer, prompt)
     }
 
-    /// Withdraws the answers to `turn`, the complete ones too.
-    fn supersede_turn(&mut self, turn: u64) {
+    /// Ends the answers to `turn` that are being written; what they would have withdrawn, had they been granted.
+    fn supersede_running(&mut self, turn: u64) -> Withdrawn {
         let running = std::mem::take(&mut self.answers.running);
-        let (superseded, kept) =
+        let (superseded, kept): (Vec<_>, Vec<_>) =
             running.into_iter().partition(|running| running.asked.heard && running.asked.turn == turn);
         self.answers.running = kept;
-        let superseded: Vec<Running> = superseded;
-        for running in superseded {
+        let mut withdraws = Withdrawn::default();
+        for mut running in superseded {
+            withdraws.extend(std::mem::take(&mut running.asked.withdraws));
             self.cancelled(running, CancelReason::Superseded);
         }
-        let Some(last) = self.answers.last.as_mut().filter(|last| last.turn == turn) else { return };
-        let (complete, broken) = (std::mem::take(&mut last.complete), std::mem::take(&mut last.broken));
-        broken.into_iter().for_each(|answer_id| self.history.withdraw(answer_id));
-        for answer_id in complete {
+        withdraws
+    }
+
+    /// Takes back what was shown for the first part of a question, now that the whole is being answered.
+    fn withdraw(&mut self, withdrawn: Withdrawn) {
+        for other in &mut self.answers.running {
+            other.asked.withdraws.forget(&withdrawn);
+        }
+        withdrawn.broken.into_iter().for_each(|answer_id| self.history.withdraw(answer_id));
+        for answer_id in withdrawn.complete {
             metrics::counter!("answers_withdrawn_total").increment(1);
             self.totals.answers -= 1;
             self.history.withdraw(answer_id);
@@ -384,17 +420,24 @@ impl Session {
         match step {
             Step::Granted => {
                 running.started = true;
+                let withdraws = std::mem::take(&mut running.asked.withdraws);
                 let (turn, variant) = (running.asked.turn, running.variant);
                 let question = running.asked.text.clone();
+                self.withdraw(withdraws);
                 self.emit(ServerMessage::AnswerStarted { answer_id: id, turn, variant, question });
             }
             Step::Refused(why) => {
-                self.answers.take(id);
+                if let Some(refused) = self.answers.take(id)
+                    && let Some(last) = self.answers.last_of(&refused.asked)
+                {
+                    // They stand, unless the question goes on and is answered.
+                    last.shown.extend(refused.asked.withdraws);
+                }
                 let message = format!("{why}; what is said is still written down");
                 self.error(CloseCode::Limit, message, None);
             }
             Step::Delta(AnswerDelta::RequestSent) => running.clock.asked = Some(Instant::now()),
-            Step::Delta(AnswerDelta::Warning { code, message }) => self.warn(code, message),
+            Step::Delta(AnswerDelta::By { place, name, why }) => self.tell_who_answers(place, &name, why),
             Step::Delta(AnswerDelta::Text(text)) => {
                 let shown = running.citations.push(&text);
                 let (asked, waiting) = (running.asked.clone(), std::mem::take(&mut running.waiting));
@@ -405,6 +448,23 @@ impl Session {
             Step::Failed(error) => self.on_answer_failed(id, &error.to_string()),
             Step::Over => self.on_answer_failed(id, "the model provider broke off"),
         }
+    }
+
+    /// Tells of a switch to another provider, or back.
+    fn tell_who_answers(&mut self, place: usize, name: &str, why: Option<ChatError>) {
+        let before = std::mem::replace(&mut self.answers.place, place);
+        let (code, message) = match place.cmp(&before) {
+            Ordering::Equal => return,
+            Ordering::Less => ("answers_restored", format!("{name} answers again")),
+            Ordering::Greater => {
+                let why = why.map_or("another provider is left alone after a failure".to_owned(), |why| {
+                    why.to_string()
+                });
+                ("answers_fallback", format!("{why}; {name} answers instead for now"))
+            }
+        };
+        metrics::counter!("answers_switches_total", "to" => name.to_owned()).increment(1);
+        self.warn(code, message);
     }
 
     /// Sends the next text of an answer.
@@ -439,7 +499,7 @@ impl Session {
         metrics::histogram!("first_token_seconds").record(timings.total_to_first_token as f64 / 1e3);
         self.history.suggested(id, &running.content);
         if let Some(last) = self.answers.last_of(&running.asked) {
-            last.complete.push(id);
+            last.shown.complete.insert(id);
         }
         self.remember();
         self.emit(ServerMessage::Answer(Box::new(Answer {
@@ -464,7 +524,7 @@ impl Session {
         let asked = running.asked.clone();
         let (variant, waiting) = (running.variant, running.waiting.clone());
         if let Some(last) = self.answers.last_of(&asked).filter(|_| broke_off) {
-            last.broken.push(id);
+            last.shown.broken.insert(id);
         }
         if broke_off && self.config.on_break == OnBreak::AskNext && !running.asked.again {
             let message = format!("{why}; the text so far stands, and a new answer is asked for");

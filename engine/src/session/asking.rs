@@ -113,7 +113,7 @@ impl Cost {
             AnswerDelta::Done(end) => {
                 self.reported = end.usage.map(|usage| usage.prompt + usage.completion);
             }
-            AnswerDelta::Warning { .. } => {}
+            AnswerDelta::By { .. } => {}
         }
     }
 

@@ -51,14 +51,6 @@ impl Held {
             self.taken.extend(step);
         }
     }
-
-    /// What was told beside the text: true whatever becomes of the guess.
-    fn warnings(self) -> impl Iterator<Item = (&'static str, String)> {
-        self.taken.into_iter().filter_map(|step| match step {
-            Step::Delta(AnswerDelta::Warning { code, message }) => Some((code, message)),
-            _ => None,
-        })
-    }
 }
 
 impl Session {
@@ -126,9 +118,6 @@ impl Session {
         let held = self.answers.held.swap_remove(index);
         metrics::counter!("answer_speculations_total", "outcome" => "dropped").increment(1);
         metrics::counter!("answer_speculations_dropped_tokens_total").increment(held.cost.tokens());
-        for (code, message) in held.warnings() {
-            self.warn(code, message);
-        }
     }
 
     /// The open turn of `index` was not over: gives up what is held back for it.

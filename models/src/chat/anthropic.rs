@@ -14,7 +14,7 @@ use futures_util::{StreamExt, future::BoxFuture, stream::BoxStream};
 use reqwest::{Request, Response};
 use secrecy::SecretString;
 use serde_json::{Value, json};
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::timeout};
 
 use self::events::{Answer, Event};
 use super::{
@@ -34,6 +34,8 @@ pub struct AnthropicChatConfig {
     pub model: String,
     /// Headers added to each request; they replace those of the same name. Default: none.
     pub headers: Vec<(String, SecretString)>,
+    /// Tokens for a model that thinks before it answers, on top of the answer's own. Default: 0.
+    pub thinking_tokens: u32,
     /// To reach the server: DNS, TCP and TLS, when no connection is open. Default: 3 s.
     pub connect_timeout: Duration,
 }
@@ -46,6 +48,7 @@ impl AnthropicChatConfig {
             api_key: None,
             model: model.into(),
             headers: Vec::new(),
+            thinking_tokens: 0,
             connect_timeout: Duration::from_secs(3),
         }
     }
@@ -159,7 +162,15 @@ impl AnthropicChat {
             let mut answer = Answer::default();
             let mut events = events(response);
             loop {
-                let event = match events.next().await {
+                let event = match answer.is_whole() {
+                    false => events.next().await,
+                    // The end is awaited only so that the connection can be used again.
+                    true => match timeout(LAST_EVENT, events.next()).await {
+                        Ok(Some(Ok(event))) => Some(Ok(event)),
+                        _ => break,
+                    },
+                };
+                let event = match event {
                     Some(Ok(event)) => event,
                     Some(Err(EventStreamError::Transport(error))) => Err(error)?,
                     Some(Err(_)) => {
@@ -175,10 +186,16 @@ impl AnthropicChat {
                     Event::Stop => break,
                 }
             }
-            // Read to its end, the connection is used again. It is there already, as a rule.
-            let rest = async { while let Some(Ok(_)) = events.next().await {} };
-            let _ = tokio::time::timeout(LAST_EVENT, rest).await;
-            self.warmth.used();
+            // Read to its end, the connection is used again. It is there already, as a rule, and nobody waits for it.
+            let warmth = Arc::clone(&self.warmth);
+            tokio::spawn(timeout(LAST_EVENT, async move {
+                while let Some(event) = events.next().await {
+                    if event.is_err() {
+                        return;
+                    }
+                }
+                warmth.used();
+            }));
             let text = answer.last_text();
             if !text.is_empty() {
                 yield AnswerDelta::Text(text);
@@ -196,8 +213,7 @@ fn events(
     response.bytes_stream().map(move |chunk| bounds.check(chunk)).eventsource().boxed()
 }
 
-/// The JSON of the request. The system text, and the first block of what follows it, are the same in all requests of a session:
-/// marked so, the provider keeps what it has read of them for some minutes, and begins to answer sooner.
+/// The JSON of the request.
 fn body(config: &AnthropicChatConfig, request: &ChatRequest) -> Value {
     let mut system: Vec<&str> = Vec::new();
     let mut messages: Vec<Value> = Vec::new();
@@ -221,24 +237,14 @@ fn body(config: &AnthropicChatConfig, request: &ChatRequest) -> Value {
             None => messages.push(json!({ "role": role, "content": [block] })),
         }
     }
-    let kept = json!({ "type": "ephemeral" });
-    if let Some([first, _, ..]) =
-        messages.first_mut().and_then(|first| first["content"].as_array_mut()?.get_mut(..))
-    {
-        first["cache_control"] = kept.clone();
-    }
     let mut body = json!({
         "model": config.model,
-        "max_tokens": request.max_tokens,
+        "max_tokens": request.max_tokens.saturating_add(config.thinking_tokens),
         "messages": messages,
         "stream": true,
     });
     if !system.is_empty() {
-        body["system"] = json!([{
-            "type": "text",
-            "text": system.join("\n\n"),
-            "cache_control": kept,
-        }]);
+        body["system"] = system.join("\n\n").into();
     }
     body
 }

@@ -47,7 +47,7 @@ impl AnswerCache {
 /// A chat model that answers from a cache what it can.
 ///
 /// Only requests that allow it ([`ChatRequest::context`]) are served from there or kept. Kept are whole answers that ended with
-/// `stop`, without a warning. An answer from the cache streams too, word by word, without a pause; its end says `cached` and no
+/// `stop`. An answer from the cache streams too, word by word, without a pause; its end says `cached` and no
 /// usage. Two that ask the same at once are two requests.
 pub struct Cached<M> {
     inner: M,
@@ -111,14 +111,13 @@ impl<M: ChatModel> ChatModel for Cached<M> {
                     Ok(AnswerDelta::Text(more)) => {
                         text = text.map(|text| text + more).filter(|text| text.len() <= LONGEST);
                     }
-                    Ok(AnswerDelta::Warning { .. }) => text = None,
                     Ok(AnswerDelta::Done(end)) if end.finish_reason == "stop" => {
                         if let Some(text) = text.take() {
                             let end = AnswerEnd { usage: None, cached: true, ..end.clone() };
                             answers.insert(key, Arc::new(Kept { text, end }));
                         }
                     }
-                    Ok(AnswerDelta::RequestSent | AnswerDelta::Done(_)) | Err(_) => {}
+                    Ok(AnswerDelta::RequestSent | AnswerDelta::By { .. } | AnswerDelta::Done(_)) | Err(_) => {}
                 }
                 yield delta;
             }

@@ -10,7 +10,7 @@ use async_stream::stream;
 use futures_util::{StreamExt, future::BoxFuture, stream::BoxStream};
 use tokio::time::{Instant, sleep, timeout_at};
 
-use self::health::{Attempt, Health, Switch};
+use self::health::{Attempt, Health};
 use super::{AnswerDelta, ChatError, ChatModel, ChatRequest, TokenUsage};
 
 /// A model of a chain, and how long to bear with it.
@@ -50,7 +50,7 @@ impl Link {
 /// links rest, the one whose rest ends first is asked all the same. What breaks off after the first text ends the stream with the
 /// error; the link rests then, so the next request goes to another.
 ///
-/// Each switch is told once, to the request that saw it, before its first text: `answers_fallback`, `answers_restored`.
+/// Of several links, [`AnswerDelta::By`] says which one answers, before its first text.
 /// [`AnswerDelta::RequestSent`] is passed on once, when the first of the links that are asked has the request: what failed tries cost is
 /// part of the time to the first text. A probe neither takes from a cache nor fills it.
 pub struct Fallback {
@@ -66,10 +66,6 @@ struct Chain {
 impl Fallback {
     /// `first`, then the `others` in order; a link that failed rests for `cool_down`.
     pub fn new(first: Link, others: impl IntoIterator<Item = Link>, cool_down: Duration) -> Self {
-        metrics::describe_counter!(
-            "answers_switches_total",
-            "Switches to another model for answers, and back"
-        );
         let links: Vec<Link> = [first].into_iter().chain(others).collect();
         let health = Health::new(links.len());
         Self { chain: Arc::new(Chain { links, cool_down, health }) }
@@ -110,12 +106,14 @@ impl ChatModel for Fallback {
                         };
                         match delta {
                             AnswerDelta::RequestSent if std::mem::replace(&mut sent, true) => continue,
-                            AnswerDelta::RequestSent | AnswerDelta::Warning { .. } => {}
+                            AnswerDelta::RequestSent | AnswerDelta::By { .. } => {}
                             AnswerDelta::Text(_) | AnswerDelta::Done(_) => {
-                                if !std::mem::replace(&mut has_text, true)
-                                    && let Some(switch) = attempt.answers()
-                                {
-                                    yield Ok(chain.news(switch, attempt.link(), why.as_ref()));
+                                if !std::mem::replace(&mut has_text, true) {
+                                    attempt.answers();
+                                    if chain.links.len() > 1 {
+                                        let (place, name) = (attempt.link(), link.model.name().to_owned());
+                                        yield Ok(AnswerDelta::By { place, name, why: why.clone() });
+                                    }
                                 }
                             }
                         }
@@ -128,7 +126,7 @@ impl ChatModel for Fallback {
                     drop(deltas);
                     if !has_text
                         && retry < link.retries
-                        && let Some(pause) = link.pause_after(&error)
+                        && let Some(pause) = link.pause_after(&error, chain.health.has_other(&asked))
                         && Instant::now() + pause < first_token_by
                     {
                         sleep(pause).await;
@@ -167,25 +165,6 @@ impl ChatModel for Fallback {
 }
 
 impl Chain {
-    fn news(&self, switch: Switch, link: usize, why: Option<&ChatError>) -> AnswerDelta {
-        let name = |link: usize| self.links[link].model.name().to_owned();
-        let to = name(link);
-        metrics::counter!("answers_switches_total", "to" => to.clone()).increment(1);
-        tracing::warn!(to, "answers switched");
-        match switch {
-            Switch::Back => {
-                AnswerDelta::Warning { code: "answers_restored", message: format!("{to} answers again") }
-            }
-            Switch::Away => {
-                let why = why.map_or_else(|| format!("{} has failed", name(0)), ToString::to_string);
-                AnswerDelta::Warning {
-                    code: "answers_fallback",
-                    message: format!("{why}; {to} answers instead for now"),
-                }
-            }
-        }
-    }
-
     /// How long a link rests after `error`, if that is its fault.
     fn rest_after(&self, error: &ChatError) -> Option<Duration> {
         match error {
@@ -199,14 +178,17 @@ impl Chain {
 }
 
 impl Link {
-    /// How long to wait before asking again after `error`, if that may pass.
-    fn pause_after(&self, error: &ChatError) -> Option<Duration> {
+    /// How long to wait before asking again after `error`, if that may pass; not long where `others` can answer at once.
+    fn pause_after(&self, error: &ChatError, others: bool) -> Option<Duration> {
         match error {
             ChatError::Provider(_) | ChatError::Timeout(_) => {
                 Some(self.retry_pause.mul_f64(0.5 + fastrand::f64()))
             }
             // Without a time, nobody knows that it passes soon.
-            ChatError::RateLimited { retry_after, .. } => retry_after.map(|after| after.min(LONGEST_REST)),
+            ChatError::RateLimited { retry_after, .. } => {
+                let after = retry_after.map(|after| after.min(LONGEST_REST));
+                after.filter(|after| !others || *after <= SHORT_PAUSE)
+            }
             ChatError::Unauthorised(_) | ChatError::Refused(_) => None,
         }
     }
@@ -218,5 +200,7 @@ fn request_of(attempt: &Attempt, request: &ChatRequest) -> ChatRequest {
     ChatRequest { context, ..request.clone() }
 }
 
+/// A rate limit that is over so soon is waited for, whoever else could answer.
+const SHORT_PAUSE: Duration = Duration::from_secs(1);
 /// Servers that say more are asked again all the same.
 const LONGEST_REST: Duration = Duration::from_secs(3_600);

@@ -22,7 +22,7 @@ use self::{
 
 pub use self::relevance::{SourceIndex, StemSet};
 
-use super::{AnswerDelta, AnswerEnd, ChatError, ChatModel, ChatRequest};
+use super::{AnswerDelta, AnswerEnd, ChatError, ChatModel, ChatRequest, TokenUsage};
 
 /// Picks talking points from a CV.
 ///
@@ -99,7 +99,11 @@ impl ChatModel for Notes {
                 yield Ok(AnswerDelta::Text(word.to_owned()));
             }
             let finish_reason = if is_cut { "length" } else { "stop" };
-            yield Ok(AnswerDelta::Done(AnswerEnd::new(finish_reason, NAME)));
+            yield Ok(AnswerDelta::Done(AnswerEnd {
+                // No tokens of any model.
+                usage: Some(TokenUsage::default()),
+                ..AnswerEnd::new(finish_reason, NAME)
+            }));
         })
     }
 }

@@ -28,7 +28,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use self::{exchange::Exchange, fault::Faults};
 use super::{
     AnswerDelta, AnswerEnd, ChatError, ChatModel, ChatRequest, ChatRole, ProviderConfigError, TokenUsage,
-    thinking::ThinkFilter,
+    thinking::ThinkFilter, wire,
 };
 use crate::provider::{Endpoint, Warmth};
 
@@ -99,6 +99,7 @@ impl ChatModel for OpenAiChat {
 
             let mut answer = Answer::default();
             let mut end_by = None;
+            let mut at_end = true;
             loop {
                 let event = match answer.finish_reason {
                     None => events.next().await,
@@ -107,7 +108,10 @@ impl ChatModel for OpenAiChat {
                         let by = *end_by.get_or_insert_with(|| Instant::now() + LAST_EVENT);
                         match timeout_at(by, events.next()).await {
                             Ok(Some(Ok(event))) => Some(Ok(event)),
-                            _ => None,
+                            ended => {
+                                at_end = matches!(ended, Ok(None));
+                                None
+                            }
                         }
                     }
                 };
@@ -124,7 +128,9 @@ impl ChatModel for OpenAiChat {
             if answer.finish_reason.is_none() && exchange.ended_without_done() {
                 Err(ChatError::Provider("it broke off in the middle of the answer".into()))?;
             }
-            warmth.used();
+            if at_end {
+                warmth.used();
+            }
             let text = answer.last_text();
             if !text.is_empty() {
                 yield AnswerDelta::Text(text);
@@ -141,8 +147,8 @@ impl ChatModel for OpenAiChat {
     fn prefill(&self, request: ChatRequest) -> BoxFuture<'static, Option<TokenUsage>> {
         let Self { config, endpoint, http, warmth } = self.clone();
         let mut body = body(&config, &ChatRequest { max_tokens: 1, ..request });
-        for field in ["stream", "stream_options", "logprobs"] {
-            body.as_object_mut().map(|body| body.remove(field));
+        if let Some(body) = body.as_object_mut() {
+            let _ = ["stream", "stream_options", "logprobs"].map(|field| body.remove(field));
         }
         let post = http.post(endpoint.url("/chat/completions")).headers(endpoint.headers());
         let post = post.header(CONTENT_TYPE, "application/json").body(body.to_string());
@@ -222,11 +228,7 @@ impl Answer {
     fn end(self, asked_for: &str) -> Result<AnswerEnd, ChatError> {
         let finish_reason = self.finish_reason.unwrap_or_else(|| "unknown".into());
         if !self.has_text {
-            let message = format!("it ended without any text (finish reason: {finish_reason})");
-            return Err(match finish_reason.as_str() {
-                "content_filter" => ChatError::Refused(message),
-                _ => ChatError::Provider(message),
-            });
+            return Err(wire::without_text(&finish_reason));
         }
         Ok(AnswerEnd {
             confidence: (self.logprobs > 0)
@@ -261,8 +263,7 @@ fn body(config: &OpenAiChatConfig, request: &ChatRequest) -> Value {
     // OpenAI's newer models refuse the old name of this field, many compatible servers know no other.
     let is_openai = config.base_url.starts_with(OPENAI_API_BASE);
     let limit = if is_openai { "max_completion_tokens" } else { "max_tokens" };
-    let mut body =
-        json!({ "model": config.model, "messages": messages, "stream": true, limit: request.max_tokens });
+    let mut body = json!({ "model": config.model, "messages": messages, "stream": true, limit: request.max_tokens.saturating_add(config.thinking_tokens) });
     if config.logprobs {
         body["logprobs"] = true.into();
     }

@@ -47,11 +47,27 @@ pub(super) fn refused(refusal: &Refusal) -> ChatError {
     }
 }
 
-/// Counts what comes of one answer.
+/// An answer without any text is none.
+pub(super) fn without_text(finish_reason: &str) -> ChatError {
+    let message = format!("it ended without any text (finish reason: {finish_reason})");
+    match finish_reason {
+        "content_filter" => ChatError::Refused(message),
+        // Asked again it would think as long.
+        "length" => {
+            ChatError::Refused(format!("{message}; a model that thinks first needs answers.thinking_tokens"))
+        }
+        _ => ChatError::Provider(message),
+    }
+}
+
+/// Counts what comes of one answer, and takes a byte-order mark off its start, which the parser of event streams trips over.
 #[derive(Debug, Default)]
 pub(super) struct Bounds {
     answer: usize,
     line: usize,
+    /// The first bytes, while they may be the mark's.
+    head: Vec<u8>,
+    begun: bool,
 }
 
 impl Bounds {
@@ -67,9 +83,24 @@ impl Bounds {
         if self.answer > ANSWER_BYTES || self.line > LINE_BYTES {
             return Err(ChatError::Provider("it sends more than an answer can hold".into()));
         }
-        Ok(chunk)
+        if self.begun {
+            return Ok(chunk);
+        }
+        self.head.extend_from_slice(&chunk);
+        if self.head.len() < MARK.len() && MARK.starts_with(&self.head) {
+            return Ok(Bytes::new());
+        }
+        self.begun = true;
+        let head = std::mem::take(&mut self.head);
+        Ok(match head.strip_prefix(MARK) {
+            Some(rest) => Bytes::copy_from_slice(rest),
+            None => head.into(),
+        })
     }
 }
+
+/// UTF-8's.
+const MARK: &[u8] = "\u{feff}".as_bytes();
 
 /// Most bytes of one answer's event stream; an event of one token takes 200 to 2,000.
 const ANSWER_BYTES: usize = 16 << 20;

@@ -90,7 +90,7 @@ pub(crate) async fn collect(model: &dyn ChatModel) -> (Vec<String>, Result<Answe
             Ok(AnswerDelta::RequestSent) => assert!(texts.is_empty()),
             Ok(AnswerDelta::Text(text)) => texts.push(text),
             Ok(AnswerDelta::Done(end)) => return (texts, Ok(end)),
-            Ok(AnswerDelta::Warning { code, .. }) => panic!("a single model has nothing to warn of: {code}"),
+            Ok(AnswerDelta::By { name, .. }) => panic!("a single model says that {name} answers"),
             Err(error) => return (texts, Err(error)),
         }
     }

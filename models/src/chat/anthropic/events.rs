@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::super::{AnswerEnd, ChatError, TokenUsage, thinking::ThinkFilter};
+use super::super::{AnswerEnd, ChatError, TokenUsage, thinking::ThinkFilter, wire};
 use crate::provider::server_message;
 
 /// What an event says.
@@ -57,6 +57,11 @@ impl Answer {
         Ok(Event::Nothing)
     }
 
+    /// Whether nothing more of it can come.
+    pub(super) fn is_whole(&self) -> bool {
+        self.stop_reason.is_some()
+    }
+
     fn text(&mut self, text: &str) -> Event {
         let text = self.thoughts.push(text);
         self.has_text |= !text.is_empty();
@@ -91,11 +96,7 @@ impl Answer {
             None => "unknown",
         };
         if !self.has_text {
-            let message = format!("it ended without any text (finish reason: {finish_reason})");
-            return Err(match finish_reason {
-                "content_filter" => ChatError::Refused(message),
-                _ => ChatError::Provider(message),
-            });
+            return Err(wire::without_text(finish_reason));
         }
         let usage = self.prompt_tokens.zip(self.completion_tokens);
         Ok(AnswerEnd {

@@ -16,8 +16,6 @@ pub(super) struct Health {
 
 struct State {
     links: Vec<Link>,
-    /// The link that answers, as far as clients were told.
-    serving: usize,
 }
 
 #[derive(Clone, Copy)]
@@ -53,19 +51,10 @@ enum Kind {
     Forced,
 }
 
-/// What clients must be told of who answers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Switch {
-    /// To a later link.
-    Away,
-    /// To an earlier one, which is well again.
-    Back,
-}
-
 impl Health {
     pub(super) fn new(links: usize) -> Arc<Self> {
         let links = vec![Link { condition: Condition::Well, failures: 0 }; links];
-        Arc::new(Self { state: Mutex::new(State { links, serving: 0 }) })
+        Arc::new(Self { state: Mutex::new(State { links }) })
     }
 
     /// Whom a request asks that has `asked` these links, in this order: the first that is well or has rested; where all rest, the
@@ -87,6 +76,14 @@ impl Health {
         }
         let failures = state.links[link].failures;
         Some(Attempt { health: Arc::clone(self), link, failures, kind })
+    }
+
+    /// Whether another link than `asked` is well, or has rested.
+    pub(super) fn has_other(&self, asked: &[usize]) -> bool {
+        let state = self.lock();
+        let now = Instant::now();
+        let mut links = state.links.iter().enumerate();
+        links.any(|(place, link)| !asked.contains(&place) && link.is_open(now))
     }
 
     /// Whom the next request will ask, as things are.
@@ -135,27 +132,14 @@ impl Attempt {
         self.kind == Kind::Forced
     }
 
-    /// The link answers. Tells whether the client must be told.
-    pub(super) fn answers(&mut self) -> Option<Switch> {
+    /// The link answers.
+    pub(super) fn answers(&mut self) {
         let mut state = self.health.lock();
-        let link = self.link;
-        if self.kind == Kind::Probe && state.links[link].failures == self.failures {
-            state.links[link].condition = Condition::Well;
+        let link = &mut state.links[self.link];
+        if self.kind == Kind::Probe && link.failures == self.failures {
+            link.condition = Condition::Well;
         }
         self.kind = Kind::Usual;
-        let is_well = |link: &Link| matches!(link.condition, Condition::Well);
-        if link > state.serving {
-            // Where an earlier one is well, it refused this request alone.
-            if !state.links[..link].iter().any(is_well) {
-                state.serving = link;
-            }
-            Some(Switch::Away)
-        } else if link < state.serving && is_well(&state.links[link]) {
-            state.serving = link;
-            Some(Switch::Back)
-        } else {
-            None
-        }
     }
 
     /// The link does not do its work, and rests. Not called, where the request is at fault.

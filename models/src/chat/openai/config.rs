@@ -31,6 +31,8 @@ pub struct OpenAiChatConfig {
     /// nothing, as `llama-server`, Ollama and vLLM on this machine: there, reading a CV is most of the wait for an answer. Default,
     /// `None`: for servers on this machine.
     pub prefill: Option<bool>,
+    /// Tokens for a model that thinks before it answers, on top of the answer's own. Default: 0.
+    pub thinking_tokens: u32,
     /// To reach the server: DNS, TCP and TLS, when no connection is open. Default: 3 s.
     pub connect_timeout: Duration,
 }
@@ -47,6 +49,7 @@ impl OpenAiChatConfig {
             logprobs: false,
             usage: false,
             prefill: None,
+            thinking_tokens: 0,
             connect_timeout: Duration::from_secs(3),
         }
     }

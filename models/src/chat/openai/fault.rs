@@ -44,10 +44,21 @@ impl Faults<'_> {
     /// An error that a server reports after it had answered 200.
     pub(super) fn in_stream(&self, error: &Value) -> ChatError {
         let message = server_message(&json!({ "error": error })).unwrap_or_else(|| "no reason given".into());
-        let limited = error["code"] == 429 || error["type"] == "rate_limit_error";
-        self.censored(match limited {
-            true => ChatError::RateLimited { message, retry_after: None },
-            false => ChatError::Provider(message),
+        let code = &error["code"];
+        let kinds = [code.as_str(), error["type"].as_str()];
+        let is = |status: u64, names: &[&str]| {
+            code.as_u64() == Some(status)
+                || kinds.into_iter().flatten().any(|kind| names.contains(&kind) || kind == status.to_string())
+        };
+        self.censored(if is(429, &["rate_limit_error", "rate_limit_exceeded"]) {
+            ChatError::RateLimited { message, retry_after: None }
+        } else if is(401, &["authentication_error", "invalid_api_key"]) || is(403, &["permission_error"]) {
+            // Its message may quote most of the key.
+            ChatError::Unauthorised(kinds.into_iter().flatten().next().unwrap_or("no further reason").into())
+        } else if is(400, &["invalid_request_error", "context_length_exceeded"]) {
+            ChatError::Refused(message)
+        } else {
+            ChatError::Provider(message)
         })
     }
 
