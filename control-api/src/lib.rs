@@ -93,6 +93,9 @@ impl ApiState {
 /// Every collection: what a store is opened with.
 pub const SCHEMAS: &[&Schema] = &[
     users::User::SCHEMA,
+    users::Cv::SCHEMA,
+    quotas::Usage::SCHEMA,
+    idempotency::Remembered::SCHEMA,
     auth::Login::SCHEMA,
     interviews::Interview::SCHEMA,
     history::SessionRecord::SCHEMA,
