@@ -9,6 +9,7 @@ mod login;
 mod password;
 mod token;
 
+pub(crate) use current::bearer;
 pub use current::{Admin, CurrentUser};
 pub use keys::{KeyError, SigningKey, SigningKeys};
 pub use login::Login;

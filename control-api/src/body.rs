@@ -53,7 +53,7 @@ where
     }
 }
 
-fn checked<T: DeserializeOwned + Validate<Context = ()>>(
+pub(crate) fn checked<T: DeserializeOwned + Validate<Context = ()>>(
     parsed: Result<T, serde_json::Error>,
 ) -> Result<T, Problem> {
     validated(parsed.map_err(|error| Problem::new(StatusCode::BAD_REQUEST, without_values(&error)))?)
@@ -72,7 +72,7 @@ fn validated<T: Validate<Context = ()>>(value: T) -> Result<T, Problem> {
     }
 }
 
-fn refused(rejection: JsonRejection) -> Problem {
+pub(crate) fn refused(rejection: JsonRejection) -> Problem {
     match rejection {
         JsonRejection::MissingJsonContentType(_) => Problem::new(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,

@@ -8,15 +8,18 @@
 pub mod auth;
 pub mod blobs;
 mod body;
+mod browser;
 pub mod cache;
+mod describe;
 mod health;
 pub mod history;
-mod idempotency;
+pub mod idempotency;
 pub mod interviews;
 pub mod jobs;
 pub mod limits;
 pub mod mail;
 mod metrics;
+mod observe;
 mod problem;
 pub mod quotas;
 mod routes;
@@ -93,6 +96,9 @@ impl ApiState {
 /// Every collection: what a store is opened with.
 pub const SCHEMAS: &[&Schema] = &[
     users::User::SCHEMA,
+    users::Cv::SCHEMA,
+    quotas::Usage::SCHEMA,
+    idempotency::Remembered::SCHEMA,
     auth::Login::SCHEMA,
     interviews::Interview::SCHEMA,
     history::SessionRecord::SCHEMA,

@@ -2,26 +2,34 @@
 //!
 //! Not here: what a route does; each feature has its file.
 
+use std::{sync::Arc, time::Duration};
+
 use axum::{
     Extension, Router,
     body::Bytes,
-    extract::DefaultBodyLimit,
+    extract::{DefaultBodyLimit, Request},
     http::{StatusCode, header},
-    middleware,
-    response::IntoResponse,
+    middleware::{self, Next},
+    response::{IntoResponse, Response},
 };
+use tower_http::catch_panic::CatchPanicLayer;
 use utoipa::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
+use utoipa_swagger_ui::SwaggerUi;
 
 use crate::{
-    ApiState, Problem, ProblemBody, auth, health, history, interviews, metrics, problem, users, version,
+    ApiState, Problem, ProblemBody, auth, browser, describe, health, history, interviews, limits, metrics,
+    observe, problem, users, version,
 };
 
 /// The API as a router. Every error answer is problem JSON; request bodies are bounded.
 pub fn router(state: ApiState) -> Router {
-    let (router, document) = routes().split_for_parts();
+    let (router, mut document) = routes().split_for_parts();
+    describe::complete(&mut document);
     let document = document.to_pretty_json().expect("an OpenAPI document has text keys only");
-    bounded(router.layer(Extension(Document(document.into()))).with_state(state))
+    let docs = SwaggerUi::new("/docs").config(utoipa_swagger_ui::Config::from(DESCRIPTION));
+    let router = router.layer(Extension(Document(document.into()))).merge(docs);
+    around(router.with_state(state.clone()), state)
 }
 
 fn routes() -> OpenApiRouter<ApiState> {
@@ -37,7 +45,20 @@ fn routes() -> OpenApiRouter<ApiState> {
         .merge(history::routes())
 }
 
-/// What holds for every route, whether somebody thought of it there or not.
+/// What holds for every route, whether somebody thought of it there or not; read from the last line up.
+fn around(router: Router, state: ApiState) -> Router {
+    let cors = browser::cors(&state.settings.allowed_origins);
+    let limiter = limits::Limiter::new(state.clone());
+    bounded(router.layer(Extension(Arc::new(state))))
+        .layer(middleware::from_fn_with_state(limiter, limits::limited))
+        .layer(middleware::from_fn(timed))
+        .layer(CatchPanicLayer::custom(panicked))
+        .layer(middleware::from_fn(problem::complete))
+        .layer(cors)
+        .layer(middleware::from_fn(browser::guarded))
+        .layer(middleware::from_fn(observe::observed))
+}
+
 fn bounded(router: Router) -> Router {
     router
         .fallback(async || {
@@ -53,7 +74,20 @@ fn bounded(router: Router) -> Router {
             )
         })
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
-        .layer(middleware::from_fn(problem::complete))
+}
+
+/// What a request needs of the store ends sooner by itself, so this is a client that is slow.
+async fn timed(request: Request, next: Next) -> Response {
+    tokio::time::timeout(LONGEST_REQUEST, next.run(request)).await.unwrap_or_else(|_| {
+        let detail = "the request took longer than 30 s; send it again, or less at once";
+        Problem::new(StatusCode::REQUEST_TIMEOUT, detail).into_response()
+    })
+}
+
+/// The panic hook has logged it.
+fn panicked(_: Box<dyn std::any::Any + Send>) -> Response {
+    Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "something failed in the server; the log says what")
+        .into_response()
 }
 
 /// This document, OpenAPI 3.1.
@@ -82,6 +116,9 @@ struct Description;
 #[derive(Clone)]
 struct Document(Bytes);
 
+const DESCRIPTION: &str = "/api/v1/openapi.json";
+/// Longest request, with its body, until its answer begins.
+const LONGEST_REQUEST: Duration = Duration::from_secs(30);
 /// No route reads more than a short JSON object yet; an upload sets its own limit.
 const MAX_BODY_BYTES: usize = 64 * 1024;
 
@@ -98,8 +135,10 @@ mod tests {
             let router = Router::new().route("/length", post(async |body: Bytes| body.len().to_string()));
             let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
             let mut stream = tokio::net::TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-            let server =
-                tokio::spawn(crate::serve::serve_router(listener, bounded(router), std::future::pending()));
+            let server = {
+                let router = bounded(router).layer(middleware::from_fn(problem::complete));
+                tokio::spawn(crate::serve::serve_router(listener, router, std::future::pending()))
+            };
             let head = format!(
                 "POST /length HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {bytes}\r\n\r\n"
             );

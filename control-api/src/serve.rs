@@ -5,14 +5,15 @@
 
 use std::{pin::pin, sync::Arc, time::Duration};
 
-use axum::{Extension, Router, extract::ConnectInfo};
-use hyper::server::conn::http1;
+use axum::{Router, extract::ConnectInfo};
+use hyper::{body::Incoming, server::conn::http1};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     server::graceful::GracefulShutdown,
     service::TowerToHyperService,
 };
 use tokio::{net::TcpListener, sync::Semaphore, time};
+use tower::ServiceExt as _;
 use tracing::{debug, warn};
 
 use crate::{ApiState, router};
@@ -51,7 +52,11 @@ pub(crate) async fn serve_router(listener: TcpListener, router: Router, shutdown
                 continue;
             }
         };
-        let service = TowerToHyperService::new(router.clone().layer(Extension(ConnectInfo(peer))));
+        let from_peer = move |mut request: axum::http::Request<Incoming>| {
+            request.extensions_mut().insert(ConnectInfo(peer));
+            request
+        };
+        let service = TowerToHyperService::new(router.clone().map_request(from_peer));
         let connection = connections.watch(http.serve_connection(TokioIo::new(stream), service));
         tokio::spawn(async move {
             if let Err(error) = connection.await {

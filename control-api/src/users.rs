@@ -2,13 +2,27 @@
 //!
 //! Not here: how somebody proves to be one of them (`auth`), what a plan allows (`quotas`).
 
+mod admin;
+mod cv;
+mod language;
+mod patch;
+mod preferences;
+mod profile;
+mod usage;
+
+pub use cv::Cv;
+pub use language::is_language;
+
+use garde::Validate;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
-use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
     ApiState,
-    storage::{Index, Record},
+    idempotency::Remembered,
+    quotas::Usage,
+    storage::{Filter, Index, Record, StoreError},
 };
 
 /// A user, as kept. Times are unix ms.
@@ -102,10 +116,13 @@ pub enum Role {
 }
 
 /// What a user prefers; every session begins with it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema, Validate)]
+#[garde(allow_unvalidated)]
 #[serde(default, deny_unknown_fields)]
 pub struct Preferences {
     /// Of interviews and mails: ISO 639-1, or `auto`.
+    #[garde(custom(language::check))]
+    #[schema(example = "en")]
     pub language: String,
     /// By what they want to be told.
     pub notifications: Notifications,
@@ -199,4 +216,25 @@ impl Default for Privacy {
 
 pub(crate) fn routes() -> OpenApiRouter<ApiState> {
     OpenApiRouter::new()
+        .routes(routes!(profile::read, profile::change))
+        .routes(routes!(preferences::read, preferences::change))
+        .merge(cv::routes())
+        .routes(routes!(usage::read))
+        .routes(routes!(admin::find))
+        .routes(routes!(admin::change))
 }
+
+/// Deletes what is kept of a user here, in `quotas` and in `idempotency`; the [`User`] itself stays. May be repeated.
+///
+/// # Errors
+/// Those of the store; some of it may be deleted then.
+pub async fn erase(state: &ApiState, user_id: &str) -> Result<(), StoreError> {
+    state.records::<Cv>().delete(user_id).await?;
+    let theirs = Filter::all().eq("user_id", user_id);
+    state.records::<Remembered>().delete_many(&theirs).await?;
+    state.records::<Usage>().delete_many(&theirs).await?;
+    Ok(())
+}
+
+/// A user's plan or role has changed: JSON `{"user_id": "…"}`, on this topic of the cache. Who hears it reads the user anew.
+pub const CHANGED_TOPIC: &str = "user-changed";

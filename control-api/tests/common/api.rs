@@ -12,7 +12,7 @@ use std::{
 
 use control_api::{
     About, ApiSettings, ApiState, SCHEMAS,
-    auth::{AccessTokens, Passwords, SigningKey, SigningKeys},
+    auth::{AccessTokens, Login, Passwords, SigningKey, SigningKeys},
     blobs::{self, Blobs},
     cache::LocalCache,
     job_handlers,
@@ -21,12 +21,14 @@ use control_api::{
     mail::{Mail, MailError, Mailer},
     serve,
     storage::{self, SqliteStore},
+    users::{Plan, Preferences, User},
 };
 use futures_util::future::{BoxFuture, FutureExt as _, ready};
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::{net::TcpListener, sync::oneshot};
+use uuid::Uuid;
 
 /// A running API. Dropped, it stops.
 pub(crate) struct Api {
@@ -71,6 +73,40 @@ impl Api {
         self.request(Method::GET, path)
     }
 
+    /// A user with a login, and their access token.
+    pub(crate) async fn user(&self) -> (User, String) {
+        let now = chrono::Utc::now().timestamp_millis();
+        let (id, sid) = (Uuid::now_v7().to_string(), Uuid::now_v7().to_string());
+        let user = User {
+            email: format!("{id}@example.com"),
+            id: id.clone(),
+            email_verified: true,
+            password_hash: None,
+            google_sub: None,
+            first_name: "Ann".to_owned(),
+            last_name: "Other".to_owned(),
+            plan: Plan::Free,
+            admin: false,
+            preferences: Preferences::default(),
+            terms_accepted_at: now,
+            created_at: now,
+            deleted_at: None,
+        };
+        let login = Login {
+            id: sid.clone(),
+            user_id: id.clone(),
+            token_hash: "unknown".to_owned(),
+            previous_hash: None,
+            renewed_at: now,
+            created_at: now,
+            expires_at: now + 3_600_000,
+            revoked_at: None,
+        };
+        self.state.records().insert(&user).await.unwrap();
+        self.state.records().insert(&login).await.unwrap();
+        (user, self.state.tokens.issue(&id, &sid).unwrap().0)
+    }
+
     /// A POST with a JSON body.
     pub(crate) fn post(&self, path: &str, body: &Value) -> RequestBuilder {
         self.request(Method::POST, path).json(body)
@@ -99,7 +135,7 @@ pub(crate) async fn state(folder: &TempDir, outbox: &Arc<Outbox>) -> ApiState {
             allowed_origins: Vec::new(),
             trusted_proxies: Vec::new(),
             google: None,
-            limits: RateLimits::default(),
+            limits: RateLimits::unlimited(),
         }),
     }
 }
