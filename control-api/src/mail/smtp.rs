@@ -2,7 +2,7 @@
 //!
 //! Not here: sending again, which is the job queue's.
 
-use std::{net::IpAddr, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use futures_util::future::{BoxFuture, FutureExt as _};
 use lettre::{
@@ -11,7 +11,7 @@ use lettre::{
 };
 use reqwest::Url;
 use secrecy::{ExposeSecret as _, SecretString};
-use tokio::time;
+use tokio::{sync::Semaphore, time};
 
 use super::{Mail, MailError, Mailer, SenderError, message::Sender};
 
@@ -23,7 +23,7 @@ pub struct SmtpSettings {
     pub url: SecretString,
     /// `name@example.org` or `Name <name@example.org>`.
     pub from: String,
-    /// The longest that one mail takes; then it is [`MailError::Unavailable`]. Default 20 s.
+    /// The longest that one mail takes, its wait for others included; then it is [`MailError::Unavailable`]. Default 20 s.
     pub patience: Duration,
 }
 
@@ -34,12 +34,14 @@ impl SmtpSettings {
     }
 }
 
-/// Sends mail to an SMTP server, by at most four connections at once. Cheap to clone.
+/// Sends mail to an SMTP server, at most four at once, over connections that are kept for a minute. Cheap to clone.
 ///
 /// Dropping a `send` may leave the mail sent or not sent.
 #[derive(Clone)]
 pub struct SmtpMailer {
     transport: AsyncSmtpTransport<Tokio1Executor>,
+    /// lettre bounds the connections that it keeps, not those in use.
+    at_once: Arc<Semaphore>,
     sender: Sender,
     patience: Duration,
 }
@@ -58,7 +60,8 @@ impl SmtpMailer {
             .timeout(Some(settings.patience.min(CONNECT)))
             .pool_config(PoolConfig::new().max_size(CONNECTIONS).idle_timeout(IDLE))
             .build();
-        Ok(Self { transport, sender: Sender::new(&settings.from)?, patience: settings.patience })
+        let at_once = Arc::new(Semaphore::new(CONNECTIONS as usize));
+        Ok(Self { transport, at_once, sender: Sender::new(&settings.from)?, patience: settings.patience })
     }
 }
 
@@ -67,7 +70,11 @@ impl Mailer for SmtpMailer {
         async move {
             let message = self.sender.message(mail)?;
             // lettre bounds connecting, not the conversation.
-            match time::timeout(self.patience, self.transport.send(message)).await {
+            let sent = async {
+                let _one = self.at_once.acquire().await.expect("it is never closed");
+                self.transport.send(message).await
+            };
+            match time::timeout(self.patience, sent).await {
                 Ok(Ok(_)) => Ok(()),
                 Ok(Err(error)) => Err(refusal(&error)),
                 Err(_) => {

@@ -184,7 +184,8 @@ class Handler:
         return "250 OK"
 
 def authenticate(server, session, envelope, mechanism, data):
-    return AuthResult(success=f"{data.login.decode()}:{data.password.decode()}" == login)
+    right = f"{data.login.decode()}:{data.password.decode()}" == login
+    return AuthResult(success=right, handled=False)
 
 def connect():
     server = SMTP(Handler(), authenticator=authenticate, auth_required=bool(login), auth_require_tls=False)
