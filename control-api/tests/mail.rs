@@ -130,11 +130,7 @@ async fn mails_in_a_folder_are_for_its_owner_alone_and_in_order() {
         assert_eq!(file.extension().unwrap(), "eml");
         let text = std::fs::read_to_string(&file).unwrap();
         assert!(text.contains("To: ann@example.org\r\n") && text.contains("Message-ID: <"), "{text}");
-        // "Grüße 0" in base64 differs from "Grüße 1" in its last letters.
-        assert!(
-            text.contains(["Subject: =?utf-8?b?R3LDvMOfZSAw", "R3LDvMOfZSAx", "R3LDvMOfZSAy"][n]),
-            "{text}"
-        );
+        assert!(text.contains(&format!("Subject: =?utf-8?b?R3LDvMOfZQ==?= {n}\r\n")), "{text}");
         assert_eq!(mode(file), 0o600);
     }
     std::fs::remove_dir_all(&mails).unwrap();
