@@ -4,13 +4,14 @@
 //! is revoked is refused at once. Not here: profile and preferences (`users`), tickets of live sessions (`interviews`).
 
 mod current;
+mod jwks;
 mod keys;
 mod login;
 mod password;
 mod token;
 
 pub use current::{Admin, CurrentUser};
-pub use keys::{KeyError, SigningKey, SigningKeys};
+pub use keys::{KeyError, KeyFolder, SigningKey, SigningKeys};
 pub use login::Login;
 pub use password::Passwords;
 pub use token::{AccessClaims, AccessTokens, TokenError};
@@ -31,7 +32,7 @@ pub struct GoogleSettings {
 }
 
 pub(crate) fn routes() -> OpenApiRouter<ApiState> {
-    OpenApiRouter::new()
+    OpenApiRouter::new().merge(jwks::routes())
 }
 
 /// These, and those that run the jobs queued here.
