@@ -4,6 +4,7 @@
 //! is revoked is refused at once. Not here: profile and preferences (`users`), tickets of live sessions (`interviews`).
 
 mod current;
+mod jwks;
 mod keys;
 mod login;
 mod password;
@@ -11,7 +12,7 @@ mod token;
 
 pub(crate) use current::bearer;
 pub use current::{Admin, CurrentUser};
-pub use keys::{KeyError, SigningKey, SigningKeys};
+pub use keys::{KeyError, KeyFolder, SigningKey, SigningKeys};
 pub use login::Login;
 pub use password::Passwords;
 pub use token::{AccessClaims, AccessTokens, TokenError};
@@ -32,7 +33,7 @@ pub struct GoogleSettings {
 }
 
 pub(crate) fn routes() -> OpenApiRouter<ApiState> {
-    OpenApiRouter::new()
+    OpenApiRouter::new().merge(jwks::routes())
 }
 
 /// These, and those that run the jobs queued here.

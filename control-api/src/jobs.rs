@@ -7,16 +7,18 @@
 mod handlers;
 mod local;
 mod redis;
+mod stored;
 mod worker;
 
 pub use handlers::{Handlers, JobFailure, JobHandler};
 pub use local::LocalJobs;
 pub use redis::RedisJobs;
+pub use stored::StoredJobs;
 pub use worker::Worker;
 
 use std::time::Duration;
 
-use futures_util::future::BoxFuture;
+use futures_util::future::{self, BoxFuture, FutureExt as _};
 use serde_json::Value;
 
 /// A queue of jobs.
@@ -50,6 +52,12 @@ pub trait Jobs: Send + Sync {
 
     /// Queues a dead letter again, with all its tries; says whether there was one.
     fn revive<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<bool, JobsError>>;
+
+    /// Completes when a job that is due was queued through this value, or a clone of it, since the last one was noticed. A queue
+    /// that cannot tell never completes; its worker looks every [`JobSettings::poll`] anyway.
+    fn queued(&self) -> BoxFuture<'_, ()> {
+        future::pending().boxed()
+    }
 
     /// How jobs of this queue are tried.
     fn settings(&self) -> &JobSettings;

@@ -104,6 +104,7 @@ pub const SCHEMAS: &[&Schema] = &[
     history::SessionRecord::SCHEMA,
     history::TurnRecord::SCHEMA,
     history::AnswerRecord::SCHEMA,
+    jobs::StoredJobs::SCHEMA,
 ];
 
 /// What runs the jobs that the API queues.

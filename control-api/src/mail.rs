@@ -2,6 +2,14 @@
 //!
 //! Not here: what mails say (the features), when they are sent (jobs).
 
+mod folder;
+mod message;
+mod smtp;
+
+pub use folder::FolderMailer;
+pub use message::SenderError;
+pub use smtp::{SmtpMailer, SmtpSettings};
+
 use futures_util::future::BoxFuture;
 
 /// A mail to one person. Its words may hold a secret link, so it has no `Debug`.

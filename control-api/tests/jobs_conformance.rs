@@ -4,6 +4,9 @@
 
 #![allow(clippy::unwrap_used)] // A test may panic.
 
+#[path = "common/mongod.rs"]
+#[allow(dead_code)] // It is not killed here.
+mod mongod;
 #[path = "common/redis_server.rs"]
 mod redis_server;
 
@@ -19,7 +22,8 @@ use std::{
 
 use control_api::{
     cache::{Cache, LocalCache, RedisConnection},
-    jobs::{Handlers, Job, JobFailure, JobSettings, Jobs, LocalJobs, NewJob, RedisJobs, Worker},
+    jobs::{Handlers, Job, JobFailure, JobSettings, Jobs, LocalJobs, NewJob, RedisJobs, StoredJobs, Worker},
+    storage::{MongoSettings, MongoStore, SqliteStore, Store, start},
 };
 use futures_util::future::join_all;
 use redis_server::RedisServer;
@@ -45,6 +49,92 @@ async fn in_redis() {
     let keys: Vec<&str> = keys.lines().filter(|line| line.contains(':')).collect();
     assert!(!keys.is_empty());
     assert!(keys.iter().all(|key| key.starts_with("interviewai:jobs:")), "{keys:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn in_sqlite() {
+    Log::of_this_process();
+    let folder = tempfile::tempdir().unwrap();
+    let count = AtomicUsize::new(0);
+    suite(&|settings| {
+        let path = folder.path().join(format!("{}.db", count.fetch_add(1, Ordering::SeqCst)));
+        now(async { Arc::new(StoredJobs::new(sqlite(&path).await, settings)) })
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn in_mongodb() {
+    let Some(server) = mongod::Mongod::start().await else { return };
+    Log::of_this_process();
+    let count = AtomicUsize::new(0);
+    suite(&|settings| {
+        let database = format!("jobs_{}", count.fetch_add(1, Ordering::SeqCst));
+        now(async {
+            let place = MongoSettings::new(server.url(&database).into());
+            let store = MongoStore::connect(&place).await.unwrap();
+            start(&store, &[StoredJobs::SCHEMA], &[]).await.unwrap();
+            Arc::new(StoredJobs::new(Arc::new(store), settings))
+        })
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn jobs_in_a_store_are_there_after_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store.db");
+    let open = async || StoredJobs::new(sqlite(&path).await, short_lease());
+    let before = open().await;
+    for key in ["leased", "waiting", "done", "dead"] {
+        before.enqueue(named(key)).await.unwrap();
+    }
+    let jobs = before.claim(10).await.unwrap();
+    let job = |key: &str| jobs.iter().find(|job| job.key == key).unwrap();
+    assert_eq!(before.complete(job("done")).await, Ok(true));
+    assert_eq!(before.retry(job("waiting"), Duration::ZERO).await, Ok(true));
+    assert_eq!(before.bury(job("dead"), "why").await, Ok(true));
+    drop(before);
+    let after = open().await;
+    let claimed = Mutex::new(BTreeMap::new());
+    until(async || {
+        let jobs = after.claim(10).await.unwrap();
+        claimed.lock().unwrap().extend(jobs.into_iter().map(|job| (job.key, job.tried)));
+        claimed.lock().unwrap().len() == 2
+    })
+    .await;
+    let keys: Vec<_> = claimed.into_inner().unwrap().into_keys().collect();
+    assert_eq!(keys, ["leased", "waiting"]);
+    assert_eq!(after.enqueue(named("done")).await, Ok(false), "its key is remembered");
+    let letters = after.dead_letters(10).await.unwrap();
+    assert_eq!(letters.iter().map(|letter| &*letter.key).collect::<Vec<_>>(), ["dead"]);
+}
+
+/// A worker that looks once an hour is told of what is queued beside it.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_queued_in_this_process_runs_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = JobSettings { poll: Duration::from_secs(3600), ..quick() };
+    let store = sqlite(&folder.path().join("store.db")).await;
+    let jobs: Arc<dyn Jobs> = Arc::new(StoredJobs::new(store, settings));
+    let ran = Arc::new(Ran::default());
+    let worker = work(&jobs, Handlers::new().on("mail", ran.handler()));
+    for number in 0..20 {
+        jobs.enqueue(named(&number.to_string())).await.unwrap();
+        ran.wait_for(number + 1).await;
+    }
+    worker.stop().await;
+}
+
+async fn sqlite(path: &std::path::Path) -> Arc<dyn Store> {
+    let store = SqliteStore::open(path.to_path_buf()).await.unwrap();
+    start(&store, &[StoredJobs::SCHEMA], &[]).await.unwrap();
+    Arc::new(store)
+}
+
+/// Waits in a place that is not async.
+fn now<T>(future: impl Future<Output = T>) -> T {
+    tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(future))
 }
 
 /// Makes an empty queue.

@@ -5,7 +5,8 @@
 
 use std::sync::RwLock;
 
-use jsonwebtoken::{Header, Validation, decode, decode_header, encode};
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use jsonwebtoken::{Algorithm, Header, Validation, decode, encode};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -81,22 +82,27 @@ impl AccessTokens {
     /// # Errors
     /// [`TokenError`] for any other text.
     pub fn verify(&self, token: &str) -> Result<AccessClaims, TokenError> {
-        if token.len() > MAX_TOKEN_BYTES {
-            return Err(TokenError);
-        }
-        let header = decode_header(token).map_err(|_| TokenError)?;
-        if header.typ.as_deref() != Some(TYPE) {
-            return Err(TokenError);
-        }
+        let header = OurHeader::of(token).ok_or(TokenError)?;
         let keys = self.keys.read().expect("nothing panics while it is locked");
-        let key = keys.keys.iter().find(|key| Some(&key.kid) == header.kid.as_ref()).ok_or(TokenError)?;
+        let key = keys.keys.iter().find(|key| key.kid == header.kid).ok_or(TokenError)?;
+        if header.typ != TYPE || header.alg != key.algorithm {
+            return Err(TokenError);
+        }
         let mut rules = Validation::new(key.algorithm);
         rules.set_issuer(&[&self.issuer]);
         rules.set_audience(&[&self.audience]);
         rules.set_required_spec_claims(&["iss", "aud", "sub", "exp", "nbf"]);
         rules.validate_nbf = true;
         rules.leeway = LEEWAY_S;
-        Ok(decode::<AccessClaims>(token, &key.decoding, &rules).map_err(|_| TokenError)?.claims)
+        let claims = decode::<AccessClaims>(token, &key.decoding, &rules).map_err(|_| TokenError)?.claims;
+        claims.are_ours().then_some(claims).ok_or(TokenError)
+    }
+
+    /// The public keys as a JWK Set (RFC 7517), with which others check tokens.
+    pub fn jwks(&self) -> serde_json::Value {
+        let keys = self.keys.read().expect("nothing panics while it is locked");
+        let jwks: Vec<_> = keys.keys.iter().map(|key| key.jwk.clone()).collect();
+        serde_json::json!({ "keys": jwks })
     }
 
     /// Signs with the newest of `keys` from now on.
@@ -105,10 +111,41 @@ impl AccessTokens {
     }
 }
 
+impl AccessClaims {
+    /// Whether we would sign this: even a key in wrong hands makes no token for longer.
+    fn are_ours(&self) -> bool {
+        let is_id =
+            |id: &String| (1..=64).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic());
+        let named = [&self.sub, &self.sid, &self.jti].into_iter().all(is_id);
+        named && self.nbf == self.iat && self.iat.checked_add(LIFETIME_S) == Some(self.exp)
+    }
+}
+
+/// What our tokens have as a header, and nothing beside it: no key, no place where one lies, no extension.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OurHeader {
+    alg: Algorithm,
+    typ: String,
+    kid: String,
+}
+
+impl OurHeader {
+    /// The header of a token of three parts and bounded size.
+    fn of(token: &str) -> Option<Self> {
+        let mut parts = token.split('.');
+        let head = parts.next()?;
+        if token.len() > MAX_TOKEN_BYTES || parts.count() != 2 {
+            return None;
+        }
+        serde_json::from_slice(&URL_SAFE_NO_PAD.decode(head).ok()?).ok()
+    }
+}
+
 /// As the mission has it. An older token can be refreshed without the user.
-const LIFETIME_S: i64 = 15 * 60;
+pub(super) const LIFETIME_S: i64 = 15 * 60;
 /// How far the clocks of two nodes may be apart.
-const LEEWAY_S: u64 = 5;
+pub(super) const LEEWAY_S: u64 = 5;
 /// RFC 9068, 2.1.
 const TYPE: &str = "at+jwt";
 /// Several times what ours have.

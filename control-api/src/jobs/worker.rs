@@ -35,7 +35,7 @@ impl Worker {
                 biased;
                 () = &mut stop => break,
                 Some(_) = running.join_next() => pause = Duration::ZERO,
-                () = time::sleep(pause), if running.len() < settings.at_once => {
+                () = self.idle(pause), if running.len() < settings.at_once => {
                     pause = self.take(&mut running, &settings, pause).await;
                 }
             }
@@ -47,6 +47,13 @@ impl Worker {
                 jobs = running.len(),
                 "jobs were still running at the end of the drain; they will come again"
             );
+        }
+    }
+
+    async fn idle(&self, pause: Duration) {
+        tokio::select! {
+            () = time::sleep(pause) => {}
+            () = self.jobs.queued() => {}
         }
     }
 
