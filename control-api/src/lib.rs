@@ -17,6 +17,7 @@ pub mod jobs;
 pub mod limits;
 pub mod mail;
 mod metrics;
+mod pages;
 mod problem;
 pub mod quotas;
 mod routes;

@@ -12,7 +12,7 @@ use std::{
 
 use control_api::{
     About, ApiSettings, ApiState, SCHEMAS,
-    auth::{AccessTokens, Passwords, SigningKey, SigningKeys},
+    auth::{AccessTokens, Login, Passwords, SigningKey, SigningKeys},
     blobs::{self, Blobs},
     cache::LocalCache,
     job_handlers,
@@ -21,12 +21,14 @@ use control_api::{
     mail::{Mail, MailError, Mailer},
     serve,
     storage::{self, SqliteStore},
+    users::{Plan, Preferences, User},
 };
 use futures_util::future::{BoxFuture, FutureExt as _, ready};
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::{net::TcpListener, sync::oneshot};
+use uuid::Uuid;
 
 /// A running API. Dropped, it stops.
 pub(crate) struct Api {
@@ -61,6 +63,40 @@ impl Api {
         });
         let client = reqwest::Client::builder().timeout(Duration::from_secs(30)).build().unwrap();
         Self { url, state, outbox, client, _folder: folder, _stop: stop }
+    }
+
+    /// A new user, and an access token of theirs.
+    pub(crate) async fn user(&self) -> (User, String) {
+        let id = Uuid::now_v7().to_string();
+        let user = User {
+            email: format!("{id}@example.com"),
+            email_verified: true,
+            password_hash: None,
+            google_sub: None,
+            first_name: "Ann".to_owned(),
+            last_name: "Lee".to_owned(),
+            plan: Plan::Free,
+            admin: false,
+            preferences: Preferences::default(),
+            terms_accepted_at: 0,
+            created_at: 0,
+            deleted_at: None,
+            id,
+        };
+        let login = Login {
+            id: Uuid::now_v7().to_string(),
+            user_id: user.id.clone(),
+            token_hash: String::new(),
+            previous_hash: None,
+            renewed_at: 0,
+            created_at: 0,
+            expires_at: i64::MAX,
+            revoked_at: None,
+        };
+        self.state.records::<User>().insert(&user).await.unwrap();
+        self.state.records::<Login>().insert(&login).await.unwrap();
+        let (token, _) = self.state.tokens.issue(&user.id, &login.id).unwrap();
+        (user, token)
     }
 
     pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
