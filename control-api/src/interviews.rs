@@ -151,6 +151,7 @@ pub(crate) fn routes() -> OpenApiRouter<ApiState> {
     post,
     path = "/api/v1/interviews",
     tag = "interviews",
+    security(("bearer" = [])),
     request_body = NewInterview,
     responses(
         (status = 201, description = "It is made; `Location` is where", body = InterviewBody,
@@ -196,6 +197,7 @@ async fn create(
     get,
     path = "/api/v1/interviews",
     tag = "interviews",
+    security(("bearer" = [])),
     params(PageQuery),
     responses(
         (status = 200, description = "A page of them", body = InterviewPage),
@@ -220,6 +222,7 @@ async fn list(
     get,
     path = "/api/v1/interviews/{id}",
     tag = "interviews",
+    security(("bearer" = [])),
     params(("id" = String, Path, description = "Its id")),
     responses(
         (status = 200, description = "The interview", body = InterviewBody),
@@ -239,6 +242,7 @@ async fn read(
     patch,
     path = "/api/v1/interviews/{id}",
     tag = "interviews",
+    security(("bearer" = [])),
     params(("id" = String, Path, description = "Its id")),
     request_body = InterviewChange,
     responses(
@@ -282,6 +286,7 @@ async fn change(
     delete,
     path = "/api/v1/interviews/{id}",
     tag = "interviews",
+    security(("bearer" = [])),
     params(("id" = String, Path, description = "Its id")),
     responses(
         (status = 204, description = "It is deleted"),

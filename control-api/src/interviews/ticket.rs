@@ -70,6 +70,7 @@ pub(super) struct Ticket {
     post,
     path = "/api/v1/interviews/{id}/ticket",
     tag = "interviews",
+    security(("bearer" = [])),
     params(("id" = String, Path, description = "The interview's id")),
     responses(
         (status = 201, description = "A ticket", body = Ticket),
