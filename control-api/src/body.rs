@@ -27,6 +27,10 @@ where
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
         let Json(value) = Json::<serde_json::Value>::from_request(request, state).await.map_err(refused)?;
+        // serde takes an array for a struct, too.
+        if !value.is_object() {
+            return Err(Problem::new(StatusCode::BAD_REQUEST, "the body is no JSON object"));
+        }
         checked(serde_json::from_value(value)).map(Self)
     }
 }

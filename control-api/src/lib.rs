@@ -20,6 +20,7 @@ pub mod limits;
 pub mod mail;
 mod metrics;
 mod observe;
+mod pages;
 mod problem;
 pub mod quotas;
 mod routes;

@@ -65,46 +65,46 @@ impl Api {
         Self { url, state, outbox, client, _folder: folder, _stop: stop }
     }
 
+    /// A new user, and an access token of theirs.
+    pub(crate) async fn user(&self) -> (User, String) {
+        let id = Uuid::now_v7().to_string();
+        let user = User {
+            email: format!("{id}@example.com"),
+            email_verified: true,
+            password_hash: None,
+            google_sub: None,
+            first_name: "Ann".to_owned(),
+            last_name: "Lee".to_owned(),
+            plan: Plan::Free,
+            admin: false,
+            preferences: Preferences::default(),
+            terms_accepted_at: 0,
+            created_at: 0,
+            deleted_at: None,
+            id,
+        };
+        let login = Login {
+            id: Uuid::now_v7().to_string(),
+            user_id: user.id.clone(),
+            token_hash: String::new(),
+            previous_hash: None,
+            renewed_at: 0,
+            created_at: 0,
+            expires_at: i64::MAX,
+            revoked_at: None,
+        };
+        self.state.records::<User>().insert(&user).await.unwrap();
+        self.state.records::<Login>().insert(&login).await.unwrap();
+        let (token, _) = self.state.tokens.issue(&user.id, &login.id).unwrap();
+        (user, token)
+    }
+
     pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
         self.client.request(method, format!("{}{path}", self.url))
     }
 
     pub(crate) fn get(&self, path: &str) -> RequestBuilder {
         self.request(Method::GET, path)
-    }
-
-    /// A user with a login, and their access token.
-    pub(crate) async fn user(&self) -> (User, String) {
-        let now = chrono::Utc::now().timestamp_millis();
-        let (id, sid) = (Uuid::now_v7().to_string(), Uuid::now_v7().to_string());
-        let user = User {
-            email: format!("{id}@example.com"),
-            id: id.clone(),
-            email_verified: true,
-            password_hash: None,
-            google_sub: None,
-            first_name: "Ann".to_owned(),
-            last_name: "Other".to_owned(),
-            plan: Plan::Free,
-            admin: false,
-            preferences: Preferences::default(),
-            terms_accepted_at: now,
-            created_at: now,
-            deleted_at: None,
-        };
-        let login = Login {
-            id: sid.clone(),
-            user_id: id.clone(),
-            token_hash: "unknown".to_owned(),
-            previous_hash: None,
-            renewed_at: now,
-            created_at: now,
-            expires_at: now + 3_600_000,
-            revoked_at: None,
-        };
-        self.state.records().insert(&user).await.unwrap();
-        self.state.records().insert(&login).await.unwrap();
-        (user, self.state.tokens.issue(&id, &sid).unwrap().0)
     }
 
     /// A POST with a JSON body.
