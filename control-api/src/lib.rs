@@ -94,6 +94,8 @@ impl ApiState {
 pub const SCHEMAS: &[&Schema] = &[
     users::User::SCHEMA,
     auth::Login::SCHEMA,
+    auth::OneTimeToken::SCHEMA,
+    auth::Registration::SCHEMA,
     interviews::Interview::SCHEMA,
     history::SessionRecord::SCHEMA,
     history::TurnRecord::SCHEMA,
