@@ -242,7 +242,7 @@ mod tests {
     }
 
     fn next(login: &mut Login, shown: &str, now: i64) -> String {
-        match login.record.meet(shown, now) {
+        match login.meet(shown, now) {
             Meeting::Next(next) => next,
             _ => panic!("it is the current one"),
         }

@@ -34,7 +34,7 @@ pub(crate) struct Api {
     pub(crate) state: ApiState,
     pub(crate) outbox: Arc<Outbox>,
     pub(crate) client: reqwest::Client,
-    _folder: TempDir,
+    folder: TempDir,
     _stop: oneshot::Sender<()>,
 }
 
@@ -60,7 +60,12 @@ impl Api {
             worker.abort();
         });
         let client = reqwest::Client::builder().timeout(Duration::from_secs(30)).build().unwrap();
-        Self { url, state, outbox, client, _folder: folder, _stop: stop }
+        Self { url, state, outbox, client, folder, _stop: stop }
+    }
+
+    /// Where its files are.
+    pub(crate) fn folder(&self) -> &std::path::Path {
+        self.folder.path()
     }
 
     pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
