@@ -4,20 +4,40 @@
 //! is revoked is refused at once. Not here: profile and preferences (`users`), tickets of live sessions (`interviews`).
 
 mod current;
+mod entering;
+mod erasure;
+mod form;
 mod jwks;
 mod keys;
 mod login;
+mod mails;
+mod one_time;
 mod password;
+mod recover;
+mod refresh;
+mod register;
+mod revocation;
+mod secret;
+mod sessions;
 mod token;
 
 pub(crate) use current::bearer;
 pub use current::{Admin, CurrentUser};
+pub use erasure::resume_erasures;
 pub use keys::{KeyError, KeyFolder, SigningKey, SigningKeys};
 pub use login::Login;
-pub use password::Passwords;
+pub use one_time::{OneTimeToken, Purpose};
+pub use password::{Busy, Checked, Passwords};
+pub use refresh::TokenPair;
+pub use register::Registration;
+pub use revocation::{REVOKED_TOPIC, Revocation, login_is_live, revoke_all, revoke_login};
 pub use token::{AccessClaims, AccessTokens, TokenError};
 
-use utoipa_axum::router::OpenApiRouter;
+use utoipa::{
+    OpenApi,
+    openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
+};
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{ApiState, jobs::Handlers};
 
@@ -33,10 +53,39 @@ pub struct GoogleSettings {
 }
 
 pub(crate) fn routes() -> OpenApiRouter<ApiState> {
-    OpenApiRouter::new().merge(jwks::routes())
+    OpenApiRouter::with_openapi(Description::openapi())
+        .routes(routes!(register::register))
+        .routes(routes!(register::verify_email))
+        .routes(routes!(register::resend))
+        .routes(routes!(entering::login))
+        .routes(routes!(refresh::refresh))
+        .routes(routes!(sessions::logout))
+        .routes(routes!(sessions::logout_all))
+        .routes(routes!(sessions::sessions))
+        .routes(routes!(sessions::end_session))
+        .routes(routes!(recover::forgot_password))
+        .routes(routes!(recover::reset_password))
+        .routes(routes!(recover::change_password))
+        .routes(routes!(erasure::delete_account))
+        .merge(jwks::routes())
 }
 
 /// These, and those that run the jobs queued here.
-pub(crate) fn job_handlers(handlers: Handlers, _state: &ApiState) -> Handlers {
-    handlers
+pub(crate) fn job_handlers(handlers: Handlers, state: &ApiState) -> Handlers {
+    erasure::job_handlers(mails::job_handlers(handlers, state), state)
+}
+
+/// Says what `bearer` is, which routes with an access rule name.
+#[derive(OpenApi)]
+#[openapi(modifiers(&Bearer))]
+struct Description;
+
+struct Bearer;
+
+impl utoipa::Modify for Bearer {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        let scheme = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("JWT").build();
+        let components = document.components.get_or_insert_default();
+        components.add_security_scheme("bearer", SecurityScheme::Http(scheme));
+    }
 }

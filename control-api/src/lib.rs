@@ -101,6 +101,8 @@ pub const SCHEMAS: &[&Schema] = &[
     quotas::Usage::SCHEMA,
     idempotency::Remembered::SCHEMA,
     auth::Login::SCHEMA,
+    auth::OneTimeToken::SCHEMA,
+    auth::Registration::SCHEMA,
     interviews::Interview::SCHEMA,
     history::SessionRecord::SCHEMA,
     history::TurnRecord::SCHEMA,

@@ -3,7 +3,7 @@
 //! A handler returns a [`Problem`]; [`complete`] writes it, with what only the outside knows. It also rewrites the plain-text
 //! errors of axum itself, so that no error answer looks different.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use axum::{
     body::{Body, to_bytes},
@@ -14,7 +14,10 @@ use axum::{
 };
 use chrono::{SecondsFormat, Utc};
 use serde::Serialize;
-use utoipa::ToSchema;
+use utoipa::{
+    IntoResponses, ToSchema,
+    openapi::{ContentBuilder, Ref, RefOr, Response as OpenApiResponse, ResponseBuilder},
+};
 
 use crate::{blobs::BlobError, cache::CacheError, jobs::JobsError, storage::StoreError};
 
@@ -178,6 +181,53 @@ pub struct ProblemBody {
     /// What is wrong with the fields of the request.
     #[serde(skip_serializing_if = "<[FieldError]>::is_empty")]
     pub errors: Vec<FieldError>,
+}
+
+/// For `responses(…)` of any route: what it may answer whatever it does.
+pub(crate) struct CommonProblems;
+
+/// For `responses(…)` of a route with a JSON body, a query or an id in its path.
+pub(crate) struct InputProblems;
+
+/// For `responses(…)` of a route with an access rule.
+pub(crate) struct AccessProblems;
+
+impl IntoResponses for CommonProblems {
+    fn responses() -> BTreeMap<String, RefOr<OpenApiResponse>> {
+        described(&[
+            (StatusCode::TOO_MANY_REQUESTS, "Too often; `Retry-After` says when to come again"),
+            (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "Something needed does not answer; `Retry-After` says when to try again",
+            ),
+        ])
+    }
+}
+
+impl IntoResponses for InputProblems {
+    fn responses() -> BTreeMap<String, RefOr<OpenApiResponse>> {
+        described(&[
+            (StatusCode::BAD_REQUEST, "The request is not as it must be; `errors` names the fields"),
+            (StatusCode::PAYLOAD_TOO_LARGE, "The body is too large"),
+            (StatusCode::UNSUPPORTED_MEDIA_TYPE, "The body is not sent as JSON"),
+        ])
+    }
+}
+
+impl IntoResponses for AccessProblems {
+    fn responses() -> BTreeMap<String, RefOr<OpenApiResponse>> {
+        described(&[(StatusCode::UNAUTHORIZED, "No access token, or one that is not in force")])
+    }
+}
+
+/// Answers whose body is a [`ProblemBody`].
+fn described(answers: &[(StatusCode, &str)]) -> BTreeMap<String, RefOr<OpenApiResponse>> {
+    let answer = |&(status, description): &(StatusCode, &str)| {
+        let content = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build();
+        let response = ResponseBuilder::new().description(description).content(PROBLEM_JSON, content).build();
+        (status.as_str().to_owned(), response.into())
+    };
+    answers.iter().map(answer).collect()
 }
 
 /// Gives every error answer its body, unless a handler gave it JSON of its own.

@@ -17,8 +17,12 @@ pub struct Login {
     pub token_hash: String,
     /// Hash of the one before it, for an answer that was lost on the way.
     pub previous_hash: Option<String>,
+    /// What the working token was made of, together with the one before it: who lost the answer is given the same one again.
+    pub seed: Option<String>,
     /// When the token was last renewed.
     pub renewed_at: i64,
+    /// What the client calls itself: the head of its `User-Agent`.
+    pub user_agent: Option<String>,
     /// When somebody logged in.
     pub created_at: i64,
     /// Until when the refresh token works; the record vanishes then.

@@ -36,7 +36,7 @@ pub(crate) struct Api {
     pub(crate) state: ApiState,
     pub(crate) outbox: Arc<Outbox>,
     pub(crate) client: reqwest::Client,
-    _folder: TempDir,
+    folder: TempDir,
     _stop: oneshot::Sender<()>,
 }
 
@@ -62,7 +62,12 @@ impl Api {
             worker.abort();
         });
         let client = reqwest::Client::builder().timeout(Duration::from_secs(30)).build().unwrap();
-        Self { url, state, outbox, client, _folder: folder, _stop: stop }
+        Self { url, state, outbox, client, folder, _stop: stop }
+    }
+
+    /// Where its files are.
+    pub(crate) fn folder(&self) -> &std::path::Path {
+        self.folder.path()
     }
 
     /// A new user, and an access token of theirs.
