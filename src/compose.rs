@@ -63,7 +63,7 @@ pub(crate) fn account_ports(settings: &Settings, state: &ApiState) -> Ports {
     Ports {
         authorizer: Arc::new(bridge::Doors { state: state.clone(), others }),
         context: Arc::new(bridge::Candidates { state: state.clone(), local: local.context }),
-        recorder: Arc::new(bridge::Histories::new(state.clone(), local.recorder)),
+        recorder: Arc::new(bridge::Histories::new(state, local.recorder)),
         meter: Arc::new(bridge::Meters { state: state.clone(), local: local.meter }),
     }
 }

@@ -53,10 +53,7 @@ pub struct SessionRecord {
 
 impl Record for SessionRecord {
     const COLLECTION: &'static str = "sessions";
-    const INDEXES: &'static [Index] = &[
-        Index::on("of_user", &["user_id", "started_at"]),
-        Index::on("by_name", &["user_id", "session_id", "started_at"]),
-    ];
+    const INDEXES: &'static [Index] = &[Index::on("of_user", &["user_id", "started_at"])];
 
     fn id(&self) -> &str {
         &self.id

@@ -148,6 +148,18 @@ pub struct Reservation {
     amounts: Vec<(Resource, u32)>,
 }
 
+impl Reservation {
+    /// What was reserved by `user_id` in `month`, a [`Reservation::month`]: for who cannot hold on to a reservation.
+    pub fn again(user_id: &str, month: u32, amounts: &[(Resource, u32)]) -> Self {
+        Self { user_id: user_id.to_owned(), month: Month(month.into()), amounts: amounts.to_vec() }
+    }
+
+    /// The month that it was taken from, as yyyymm.
+    pub fn month(&self) -> u32 {
+        u32::try_from(self.month.0).expect("a year has a few digits")
+    }
+}
+
 /// Nothing was taken.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum QuotaError {

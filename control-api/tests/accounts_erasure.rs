@@ -63,6 +63,8 @@ async fn fill(api: &Api, user: &str) {
         text: CANARY.to_owned(),
         start_ms: 0,
         end_ms: 1,
+        confidence: 1.0,
+        language: "en".to_owned(),
     };
     api.state.records().insert(&turn).await.unwrap();
     let cv = BlobKey::new(format!("users/{user}/cv")).unwrap();

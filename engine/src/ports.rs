@@ -5,7 +5,7 @@
 
 pub mod memory;
 
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, FutureExt as _, ready};
 use protocol::{ConfigUpdate, ServerEvent};
 use secrecy::SecretString;
 
@@ -107,17 +107,18 @@ pub trait ContextProvider: Send + Sync {
 
 /// Keeps history.
 pub trait SessionRecorder: Send + Sync {
-    /// Stores one event. Called in order, off the audio path, never for sessions that asked not to be kept. May take its time,
-    /// to try again: 1,024 events wait for it, and final ones beyond that.
-    fn record(
-        &self,
-        access: &Access,
-        session_id: &str,
-        event: &ServerEvent,
-    ) -> BoxFuture<'_, Result<(), PortError>>;
+    /// Who writes down this session. Never asked for sessions that are not to be kept; asked again when a client comes back.
+    fn open(&self, access: &Access, session_id: &str) -> Box<dyn SessionWriter>;
+}
+
+/// Writes down one session, over one connection.
+pub trait SessionWriter: Send {
+    /// Stores one event: final texts, what is asked and answered, the end. Called in order, off the audio path. May take its
+    /// time, to try again: 1,024 events wait for it, and final ones beyond that. An error says that this event is lost.
+    fn write<'a>(&'a mut self, event: &'a ServerEvent) -> BoxFuture<'a, Result<(), PortError>>;
 
     /// The last event was stored, or given up: the connection is gone.
-    fn close(&self, access: &Access, session_id: &str) -> BoxFuture<'_, Result<(), PortError>>;
+    fn close(&mut self) -> BoxFuture<'_, Result<(), PortError>>;
 }
 
 /// A limit of the plan is reached; the message says which and until when.
@@ -134,8 +135,14 @@ pub struct Reservation {
     pub tokens: u64,
 }
 
-/// Counts what is used up of a plan: requests to models, and their tokens, by user and month.
+/// Counts what is used up of a plan, by user and month: minutes that are heard, requests to models and their tokens.
 pub trait UsageMeter: Send + Sync {
+    /// Takes one more minute of audio. Asked as a minute begins, on the session's audio clock; when none is left, the session
+    /// ends. What cannot be counted for now is let through, as is everything unless the meter counts minutes.
+    fn minute(&self, _: &Principal) -> BoxFuture<'static, Result<(), LimitReached>> {
+        ready(Ok(())).boxed()
+    }
+
     /// Takes one request and `tokens`, the most it can use, from what `principal` has left: both or neither, in one atomic
     /// step. Dropping the future takes nothing, or what a later [`settle`](Self::settle) would give back is lost.
     fn reserve(&self, principal: &Principal, tokens: u64)

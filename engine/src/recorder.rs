@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use protocol::{CancelReason, ServerEvent, ServerMessage};
+use protocol::{ServerEvent, ServerMessage};
 use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
 
@@ -25,11 +25,13 @@ pub(crate) struct Recorder {
 impl Recorder {
     /// Starts the writing task among `writers`; it ends when the recorder is dropped and everything is written.
     pub(crate) fn start(
-        port: Arc<dyn SessionRecorder>,
+        port: &dyn SessionRecorder,
         writers: &TaskTracker,
-        access: Access,
-        session_id: String,
+        access: &Access,
+        session_id: &str,
     ) -> Self {
+        let mut writer = port.open(access, session_id);
+        let session_id = session_id.to_owned();
         let (queue, mut events) = mpsc::channel::<ServerEvent>(CAPACITY);
         let failed = Arc::new(AtomicBool::new(false));
         let failure = Arc::clone(&failed);
@@ -43,20 +45,22 @@ impl Recorder {
                 }
             };
             while let Some(event) = events.recv().await {
-                note(port.record(&access, &session_id, &event).await);
+                note(writer.write(&event).await);
             }
-            note(port.close(&access, &session_id).await);
+            note(writer.close().await);
         });
         Self { queue, backlog: VecDeque::new(), failed }
     }
 
-    /// Keeps `event` if it belongs to history: final texts, answers and the end.
+    /// Keeps `event` if it belongs to history: final texts, what is asked and answered, and the end.
     pub(crate) fn record(&mut self, event: &ServerEvent) {
         let kept = match &event.message {
             ServerMessage::Transcription(transcription) => transcription.is_final,
-            ServerMessage::Answer(_) | ServerMessage::StreamEnded { .. } => true,
+            ServerMessage::AnswerStarted { .. }
+            | ServerMessage::Answer(_)
             // It may have been complete, and kept.
-            ServerMessage::AnswerCancelled { reason, .. } => *reason == CancelReason::Superseded,
+            | ServerMessage::AnswerCancelled { .. }
+            | ServerMessage::StreamEnded { .. } => true,
             _ => false,
         };
         if kept {

@@ -10,6 +10,7 @@ mod guessing;
 mod hearing;
 mod joining;
 mod listening;
+mod minutes;
 mod parts;
 mod receipt;
 mod speculating;
@@ -23,7 +24,7 @@ use protocol::{
 use sha2::{Digest as _, Sha256};
 use tokio::{sync::mpsc, time::timeout};
 
-use self::{answering::Answers, hearing::Hearing};
+use self::{answering::Answers, hearing::Hearing, minutes::Minutes};
 use crate::{
     Engine,
     answerer::Answerer,
@@ -53,6 +54,7 @@ pub(crate) struct Session {
     next_config: Option<SessionConfig>,
     goodbye: Option<Goodbye>,
     totals: Totals,
+    minutes: Minutes,
     refused_messages: u32,
     history_warned: bool,
 }
@@ -160,6 +162,7 @@ impl Session {
             next_config: None,
             goodbye: None,
             totals: Totals::default(),
+            minutes: Minutes::default(),
             refused_messages: 0,
             history_warned: false,
             hearing,
@@ -396,6 +399,7 @@ impl Session {
             heard = self.hearing.next() => self.on_heard(heard),
             step = self.answers.next() => self.on_answer_step(step),
             Some(stream) = ready(drainable) => self.finish_stream(stream),
+            reached = self.minutes.refused() => self.end(Ending::Fatal(CloseCode::Limit, reached.0)),
         }
     }
 
@@ -403,6 +407,10 @@ impl Session {
     pub(crate) fn on_tick(&mut self) {
         for (channel, next_seq, audio_ms) in self.hearing.take_acks() {
             self.emit(ServerMessage::Ack { channel, next_seq, audio_ms });
+        }
+        if !self.is_ending() {
+            let heard_ms = self.hearing.heard().as_ms();
+            self.minutes.ask(&*self.engine.meter, &self.access.principal, heard_ms);
         }
         if let Some(recorder) = &mut self.recorder {
             recorder.pump();
@@ -492,7 +500,7 @@ impl Ending {
 }
 
 fn record(engine: &Engine, access: &Access, id: &str) -> Recorder {
-    Recorder::start(Arc::clone(&engine.recorder), &engine.writers, access.clone(), id.to_owned())
+    Recorder::start(&*engine.recorder, &engine.writers, access, id)
 }
 
 /// The session's id: what the client wants, unless it was let in for one session only.

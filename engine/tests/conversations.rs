@@ -554,20 +554,19 @@ async fn a_lost_connection_still_gets_its_words_into_history() {
 async fn a_storage_outage_costs_history_only() {
     struct Outage;
     impl engine::ports::SessionRecorder for Outage {
-        fn record(
-            &self,
-            _: &engine::ports::Access,
-            _: &str,
-            _: &protocol::ServerEvent,
-        ) -> futures_util::future::BoxFuture<'_, Result<(), engine::ports::PortError>> {
+        fn open(&self, _: &engine::ports::Access, _: &str) -> Box<dyn engine::ports::SessionWriter> {
+            Box::new(Outage)
+        }
+    }
+    impl engine::ports::SessionWriter for Outage {
+        fn write<'a>(
+            &'a mut self,
+            _: &'a protocol::ServerEvent,
+        ) -> futures_util::future::BoxFuture<'a, Result<(), engine::ports::PortError>> {
             Box::pin(async { Err(engine::ports::PortError("disk on fire".to_owned())) })
         }
 
-        fn close(
-            &self,
-            _: &engine::ports::Access,
-            _: &str,
-        ) -> futures_util::future::BoxFuture<'_, Result<(), engine::ports::PortError>> {
+        fn close(&mut self) -> futures_util::future::BoxFuture<'_, Result<(), engine::ports::PortError>> {
             Box::pin(async { Ok(()) })
         }
     }

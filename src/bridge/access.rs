@@ -57,7 +57,7 @@ impl Doors {
     }
 
     async fn with_ticket(&self, ticket: &SecretString) -> Result<Access, AuthError> {
-        match interviews::redeem(&self.state, ticket.expose_secret()).await {
+        match interviews::redeem(&*self.state.cache, ticket.expose_secret()).await {
             Ok(Some(redeemed)) => Ok(Access {
                 principal: Principal { user: redeemed.user_id },
                 login: Some(redeemed.login_id),

@@ -65,10 +65,6 @@ impl Candidates {
         let Some(user) = user.filter(|user| in_force && user.deleted_at.is_none()) else {
             return Ok(Err(ContextError::Revoked));
         };
-        let mut profile = vec![format!("Name: {} {}", user.first_name, user.last_name).trim_end().to_owned()];
-        if let Some(headline) = &user.headline {
-            profile.push(format!("Headline: {headline}"));
-        }
         let mut job_description = String::new();
         if let Some(interview) = interview {
             let named = [("Company", &interview.company), ("Position", &interview.position)];
@@ -77,7 +73,7 @@ impl Candidates {
             job_description = lines.chain([interview.record.job_description.clone()]).collect();
         }
         Ok(Ok(CandidateContext {
-            profile: profile.join("\n"),
+            profile: format!("Name: {} {}", user.first_name, user.last_name).trim_end().to_owned(),
             cv: cv.map(|cv| cv.record.text).unwrap_or_default(),
             job_description,
             preferences: wishes(&user.preferences),

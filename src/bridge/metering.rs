@@ -7,6 +7,7 @@ use std::sync::Arc;
 use control_api::{
     ApiState,
     quotas::{self, QuotaError, Resource},
+    storage::StoreError,
     users::User,
 };
 use engine::ports::{LimitReached, Principal, Reservation, UsageMeter};
@@ -22,6 +23,31 @@ pub(crate) struct Meters {
 }
 
 impl UsageMeter for Meters {
+    fn minute(&self, principal: &Principal) -> BoxFuture<'static, Result<(), LimitReached>> {
+        if !has_account(principal) {
+            return self.local.minute(principal);
+        }
+        let (state, user_id) = (self.state.clone(), principal.user.clone());
+        async move {
+            let uncounted = |error: StoreError| {
+                metrics::counter!("minutes_uncounted_total").increment(1);
+                tracing::warn!(%error, "a minute is not counted");
+                Ok(())
+            };
+            let user = match state.records::<User>().get(&user_id).await {
+                Ok(Some(user)) => user,
+                Ok(None) => return Err(LimitReached(NO_ACCOUNT.to_owned())),
+                Err(error) => return uncounted(error),
+            };
+            match quotas::reserve(&state, &user, &[(Resource::LiveMinutes, 1)]).await {
+                Ok(_) => Ok(()),
+                Err(QuotaError::Store(error)) => uncounted(error),
+                Err(reached) => Err(LimitReached(reached.to_string())),
+            }
+        }
+        .boxed()
+    }
+
     fn reserve(
         &self,
         principal: &Principal,
@@ -38,8 +64,8 @@ impl UsageMeter for Meters {
                 )
             };
             let user = self.state.records::<User>().get(&user_id).await.map_err(unavailable)?;
-            let user = user.ok_or_else(|| LimitReached("the account does not exist any more".to_owned()))?;
-            let amounts = [(Resource::AnswerRequests, 1), (Resource::AnswerTokens, signed(tokens))];
+            let user = user.ok_or_else(|| LimitReached(NO_ACCOUNT.to_owned()))?;
+            let amounts = [(Resource::AnswerRequests, 1), (Resource::AnswerTokens, whole(tokens))];
             match quotas::reserve(&self.state, &user, &amounts).await {
                 Ok(reservation) => Ok(Reservation { period: reservation.month(), tokens }),
                 Err(QuotaError::Store(error)) => Err(unavailable(error)),
@@ -56,10 +82,10 @@ impl UsageMeter for Meters {
         let user_id = principal.user.clone();
         async move {
             // What used nothing was no request.
-            let requests = i64::from(used > 0);
-            let used = [(Resource::AnswerRequests, requests), (Resource::AnswerTokens, signed(used))];
+            let requests = u32::from(used > 0);
+            let used = [(Resource::AnswerRequests, requests), (Resource::AnswerTokens, whole(used))];
             let reserved =
-                [(Resource::AnswerRequests, 1), (Resource::AnswerTokens, signed(reservation.tokens))];
+                [(Resource::AnswerRequests, 1), (Resource::AnswerTokens, whole(reservation.tokens))];
             let reservation = quotas::Reservation::again(&user_id, reservation.period, &reserved);
             if let Err(error) = quotas::settle(&self.state, reservation, &used).await {
                 metrics::counter!("usage_unsettled_total").increment(1);
@@ -70,6 +96,8 @@ impl UsageMeter for Meters {
     }
 }
 
-fn signed(tokens: u64) -> i64 {
-    i64::try_from(tokens).unwrap_or(i64::MAX)
+fn whole(tokens: u64) -> u32 {
+    u32::try_from(tokens).unwrap_or(u32::MAX)
 }
+
+const NO_ACCOUNT: &str = "the account does not exist any more";

@@ -57,7 +57,7 @@ async fn look_at_all(state: &ApiState, registry: &Registry) {
     let logins: BTreeSet<String> =
         registry.accesses().into_iter().filter_map(|access| access.login).collect();
     for login in logins {
-        match auth::is_live(state, &login).await {
+        match auth::login_is_live(state, &login).await {
             Ok(true) => {}
             Ok(false) => end(registry, |access| access.login.as_ref() == Some(&login)),
             Err(_) => return,

@@ -16,7 +16,7 @@ use control_api::{
     blobs::{self, Blobs},
     cache::{Cache, LocalCache, RedisCache, RedisConnection},
     jobs::{JobSettings, Jobs, RedisJobs, StoredJobs},
-    mail::{FolderMailer, Mailer, SmtpMailer},
+    mail::{FolderMailer, Mailer, SmtpMailer, SmtpSettings},
     storage::{MongoSettings, MongoStore, OpeningStore, SqliteStore, Store, StoreStatus},
 };
 use futures_util::future::FutureExt as _;
@@ -66,11 +66,13 @@ pub(crate) fn build(settings: &Settings, dir: &Path, metrics: PrometheusHandle) 
         None => blobs::folder(&dir.join("files"))?,
     };
     let mailer: Arc<dyn Mailer> = match &settings.accounts.smtp_url {
-        Some(url) => Arc::new(SmtpMailer::new(url, &settings.accounts.mail_from)?),
+        Some(url) => {
+            Arc::new(SmtpMailer::new(&SmtpSettings::new(url.clone(), &settings.accounts.mail_from))?)
+        }
         None => Arc::new(FolderMailer::new(dir.join("mail"), &settings.accounts.mail_from)?),
     };
-    let keys = KeyFolder::new(dir.join("keys"));
-    let tokens = Arc::new(AccessTokens::new(&settings.accounts.issuer, AUDIENCE, keys.load()?));
+    let keys = KeyFolder::open(settings.accounts.keys_dir.clone().unwrap_or_else(|| dir.join("keys")))?;
+    let tokens = Arc::new(AccessTokens::new(&settings.accounts.issuer, AUDIENCE, keys.keys()?));
     keepers.push(AbortOnDropHandle::new(tokio::spawn(follow_keys(keys, Arc::clone(&tokens)))));
 
     let state = ApiState {
@@ -143,17 +145,21 @@ impl Readiness for RedisReadiness {
     }
 }
 
-async fn watch_redis(redis: RedisConnection, state: Arc<RedisReadiness>) {
-    loop {
-        let now = redis.ping().await.err().map(|error| error.to_string());
-        let mut before = state.0.lock().unwrap_or_else(PoisonError::into_inner);
+impl RedisReadiness {
+    fn see(&self, now: Option<String>) {
+        let mut before = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match (&*before, &now) {
             (None, Some(error)) => tracing::warn!(error, "Redis is away"),
             (Some(_), None) => tracing::info!("Redis is back"),
             _ => {}
         }
         *before = now;
-        drop(before);
+    }
+}
+
+async fn watch_redis(redis: RedisConnection, state: Arc<RedisReadiness>) {
+    loop {
+        state.see(redis.ping().await.err().map(|error| error.to_string()));
         sleep(LOOK).await;
     }
 }
@@ -162,7 +168,7 @@ async fn watch_redis(redis: RedisConnection, state: Arc<RedisReadiness>) {
 async fn follow_keys(keys: KeyFolder, tokens: Arc<AccessTokens>) {
     loop {
         sleep(KEYS_LOOK).await;
-        match keys.load() {
+        match keys.keys() {
             Ok(keys) => tokens.replace_keys(keys),
             Err(error) => {
                 tracing::warn!(%error, "the folder of signing keys cannot be read; those read before are used")

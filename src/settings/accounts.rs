@@ -2,6 +2,8 @@
 //!
 //! Not here: who may open a live session (`access`).
 
+use std::path::PathBuf;
+
 use control_api::auth::GoogleSettings;
 use secrecy::SecretString;
 
@@ -14,6 +16,8 @@ pub(crate) struct Accounts {
     pub(crate) public_url: String,
     /// `iss` of access tokens.
     pub(crate) issuer: String,
+    /// Keys that sign access tokens, shared by all nodes; without it, in the folder of the storage.
+    pub(crate) keys_dir: Option<PathBuf>,
     /// Takes mail; without it, mails are written into a folder.
     pub(crate) smtp_url: Option<SecretString>,
     /// Who mails are from.
@@ -44,6 +48,7 @@ impl Reader {
         Accounts {
             public_url: public_url.trim_end_matches('/').to_owned(),
             issuer: self.get("accounts.issuer", "interviewai".to_owned()),
+            keys_dir: self.optional("accounts.keys_dir"),
             smtp_url: self.url("accounts.smtp_url", &["smtp://", "smtps://"]),
             mail_from: self.get("accounts.mail_from", "InterviewAI <no-reply@localhost>".to_owned()),
             google,

@@ -18,6 +18,7 @@ pub(super) struct Reader {
     pub(super) problems: Vec<String>,
     pub(super) home: Option<String>,
     pub(super) xdg_cache: Option<String>,
+    pub(super) xdg_data: Option<String>,
 }
 
 impl Reader {
@@ -70,6 +71,7 @@ impl Reader {
             problems,
             home: find("HOME"),
             xdg_cache: find("XDG_CACHE_HOME"),
+            xdg_data: find("XDG_DATA_HOME"),
         }
     }
 
@@ -161,14 +163,28 @@ fn similar(known: &str, key: &str) -> bool {
 }
 
 /// Never shown, and text always.
-const SECRETS: [&str; 4] = ["answers.anthropic_api_key", "answers.api_key", "auth.token", "speech.api_key"];
+const SECRETS: [&str; 10] = [
+    "accounts.google_client_secret",
+    "accounts.smtp_url",
+    "answers.anthropic_api_key",
+    "answers.api_key",
+    "auth.token",
+    "speech.api_key",
+    "storage.mongodb_url",
+    "storage.redis_url",
+    "storage.s3_access_key_id",
+    "storage.s3_secret_access_key",
+];
 /// Never shown either, by names that are.
 const HEADERS: &str = "answers.headers";
 /// Names that people know, and what they mean here.
-const SHORT_FORMS: [(&str, &str); 5] = [
+const SHORT_FORMS: [(&str, &str); 8] = [
     ("ANTHROPIC_API_KEY", "answers.anthropic_api_key"),
     ("INTERVIEWAI_AUTH", "auth.mode"),
     ("INTERVIEWAI_CACHE_DIR", "cache.dir"),
+    ("INTERVIEWAI_DATA_DIR", "storage.dir"),
+    ("INTERVIEWAI_MONGODB_URL", "storage.mongodb_url"),
+    ("INTERVIEWAI_REDIS_URL", "storage.redis_url"),
     ("OPENAI_API_KEY", "answers.api_key"),
     ("OPENAI_BASE_URL", "answers.base_url"),
 ];

@@ -3,13 +3,11 @@
 //! Each method may be called again after an error, and then does nothing twice. Not here: which sessions are kept (`privacy`),
 //! queues and retries (`engine::recorder`).
 
-use uuid::Uuid;
-
 use super::{AnswerRecord, KeptAnswer, SessionRecord, TurnRecord};
 use crate::{
     ApiState,
     interviews::Interview,
-    storage::{Collection, Filter, Increment, Incremented, Query, Record, StoreError},
+    storage::{Collection, Increment, Incremented, Record, StoreError},
 };
 
 /// Writes the history of live sessions. Cheap to clone.
@@ -33,6 +31,8 @@ pub struct KeptSession {
 /// A session begins.
 #[derive(Clone, Debug)]
 pub struct Begin<'a> {
+    /// UUID v7, chosen once by who keeps the session: the same for each try.
+    pub id: &'a str,
     /// The protocol's `session_id`: 1 to 200 bytes, without NUL.
     pub session_id: &'a str,
     /// Whose it is.
@@ -89,28 +89,17 @@ impl SessionHistory {
         }
     }
 
-    /// The session of this user and name that has not ended, or a new one. A name that another user chose, too, is another
-    /// session; so is one of this user that has ended, or began over five hours before.
+    /// A new session. A name that was used before, by whomever, is no matter: a client that comes back goes on in another one, as
+    /// its turns are numbered anew.
     pub async fn begin(&self, begin: &Begin<'_>) -> Result<KeptSession, HistoryError> {
-        let named = Filter::all()
-            .eq("user_id", begin.user_id)
-            .eq("session_id", begin.session_id)
-            .within("started_at", begin.at.saturating_sub(LONGEST_MS)..);
-        let latest = self.sessions.find(&Query::new(named).order("started_at").descending().limit(1)).await?;
-        let user_id = begin.user_id.to_owned();
-        if let Some(session) = latest.records.into_iter().next().filter(|session| session.ended_at.is_none())
-        {
-            // Also when it is being deleted: whoever deletes a live session does not want the rest of it.
-            return Ok(KeptSession { id: session.record.id, user_id });
-        }
         let interview = match begin.interview_id {
             Some(id) => self.interviews.get(id).await?,
             None => None,
         };
         let interview = interview.filter(|interview| interview.user_id == begin.user_id);
         let session = SessionRecord {
-            id: Uuid::now_v7().to_string(),
-            user_id: user_id.clone(),
+            id: begin.id.to_owned(),
+            user_id: begin.user_id.to_owned(),
             session_id: begin.session_id.to_owned(),
             interview_id: interview.as_ref().map(|interview| interview.id.clone()),
             interview_title: interview.map(|interview| interview.record.title),
@@ -122,8 +111,13 @@ impl SessionHistory {
             bytes: 0,
             deleted: false,
         };
-        self.sessions.insert(&session).await?;
-        Ok(KeptSession { id: session.id, user_id })
+        match self.sessions.insert(&session).await {
+            // An earlier try, of which no answer came.
+            Ok(()) | Err(StoreError::Duplicate { index: "id" }) => {
+                Ok(KeptSession { id: session.id, user_id: session.user_id })
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Keeps a turn's final text.
@@ -262,8 +256,6 @@ fn whole(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-/// The longest session, 4 h, its resumption, and more.
-const LONGEST_MS: i64 = 5 * 60 * 60 * 1_000;
 /// 4 h of speech are about 0.3 MiB. As much is read at once when a session is shown or exported.
 const MAX_SESSION_BYTES: i64 = 16 * 1024 * 1024;
 /// Ids hold six digits.

@@ -93,6 +93,8 @@ impl Api {
             user_id: user.id.clone(),
             token_hash: String::new(),
             previous_hash: None,
+            seed: None,
+            user_agent: None,
             renewed_at: 0,
             created_at: 0,
             expires_at: i64::MAX,

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use chrono::{Datelike as _, Utc};
@@ -12,7 +12,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 use super::{
     Access, AuthError, Authorizer, CandidateContext, ContextError, ContextProvider, Credentials,
-    LimitReached, PortError, Principal, Reservation, SessionRecorder, UsageMeter,
+    LimitReached, PortError, Principal, Reservation, SessionRecorder, SessionWriter, UsageMeter,
 };
 
 /// Lets everybody in as one local user. Only for listeners on loopback addresses; the root crate refuses others.
@@ -68,9 +68,9 @@ impl ContextProvider for OneCandidate {
     }
 }
 
-/// Keeps the last sessions in memory, bounded in sessions and events; the oldest go first.
-#[derive(Debug, Default)]
-pub struct RecentSessions(Mutex<VecDeque<(String, Vec<ServerEvent>)>>);
+/// Keeps the last sessions in memory, bounded in sessions and events; the oldest go first. Clones keep the same.
+#[derive(Clone, Debug, Default)]
+pub struct RecentSessions(Arc<Mutex<VecDeque<(String, Vec<ServerEvent>)>>>);
 
 impl RecentSessions {
     /// The events kept of a session.
@@ -98,11 +98,22 @@ impl RecentSessions {
 }
 
 impl SessionRecorder for RecentSessions {
-    fn record(&self, _: &Access, id: &str, event: &ServerEvent) -> BoxFuture<'_, Result<(), PortError>> {
-        ready(self.keep(id, event)).boxed()
+    fn open(&self, _: &Access, session_id: &str) -> Box<dyn SessionWriter> {
+        Box::new(RecentSession { sessions: self.clone(), id: session_id.to_owned() })
+    }
+}
+
+struct RecentSession {
+    sessions: RecentSessions,
+    id: String,
+}
+
+impl SessionWriter for RecentSession {
+    fn write<'a>(&'a mut self, event: &'a ServerEvent) -> BoxFuture<'a, Result<(), PortError>> {
+        ready(self.sessions.keep(&self.id, event)).boxed()
     }
 
-    fn close(&self, _: &Access, _: &str) -> BoxFuture<'_, Result<(), PortError>> {
+    fn close(&mut self) -> BoxFuture<'_, Result<(), PortError>> {
         ready(Ok(())).boxed()
     }
 }
@@ -218,10 +229,7 @@ const KEPT_EVENTS: usize = 4_096;
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{
-        Arc,
-        atomic::{AtomicU32, Ordering},
-    };
+    use std::sync::atomic::{AtomicU32, Ordering};
 
     use super::*;
 

@@ -1,0 +1,226 @@
+//! What is kept of a session: each event becomes a record, sooner or later.
+//!
+//! A store that is away is tried for a while, as events wait behind. Not here: which sessions are kept, the queue (`engine`),
+//! what the records look like (`control_api::history`).
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use control_api::{
+    ApiState,
+    history::{
+        Begin, HistoryError, KeptAnswer, KeptSession, KeptSource, KeptTimings, SessionHistory, TurnText,
+    },
+    storage::StoreError,
+};
+use engine::ports::{Access, PortError, SessionRecorder, SessionWriter};
+use futures_util::future::{BoxFuture, FutureExt as _};
+use protocol::{Answer, ServerEvent, ServerMessage};
+use serde::Serialize;
+use tokio::time::{Instant, sleep};
+
+use super::has_account;
+
+/// The histories of accounts, and beside them what is kept of who has none.
+pub(crate) struct Histories {
+    history: SessionHistory,
+    /// Of who sits at this machine.
+    local: Arc<dyn SessionRecorder>,
+}
+
+impl Histories {
+    pub(crate) fn new(state: &ApiState, local: Arc<dyn SessionRecorder>) -> Self {
+        Self { history: SessionHistory::new(state), local }
+    }
+}
+
+impl SessionRecorder for Histories {
+    fn open(&self, access: &Access, session_id: &str) -> Box<dyn SessionWriter> {
+        if !has_account(&access.principal) {
+            return self.local.open(access, session_id);
+        }
+        Box::new(Writer {
+            history: self.history.clone(),
+            access: access.clone(),
+            session_id: session_id.to_owned(),
+            record_id: uuid::Uuid::now_v7().to_string(),
+            kept: None,
+            questions: HashMap::new(),
+            heard_ms: 0,
+            over: false,
+        })
+    }
+}
+
+/// One session over one connection: a record of its own, as turns are numbered anew when a client comes back.
+struct Writer {
+    history: SessionHistory,
+    access: Access,
+    session_id: String,
+    record_id: String,
+    kept: Option<KeptSession>,
+    /// Of answers that are not complete: as many as run at once.
+    questions: HashMap<u64, String>,
+    heard_ms: u64,
+    /// Nothing more is kept: it ended, was deleted, or is too large.
+    over: bool,
+}
+
+impl SessionWriter for Writer {
+    fn write<'a>(&'a mut self, event: &'a ServerEvent) -> BoxFuture<'a, Result<(), PortError>> {
+        async move {
+            let until = Instant::now() + PATIENCE;
+            let mut pause = FIRST_PAUSE;
+            loop {
+                match self.keep(&event.message).await {
+                    Err(HistoryError::Store(StoreError::Unavailable { .. })) if Instant::now() < until => {
+                        sleep(pause).await;
+                        pause = (pause * 2).min(LONGEST_PAUSE);
+                    }
+                    // The user does not want it.
+                    Err(HistoryError::Deleted) => {
+                        self.over = true;
+                        return Ok(());
+                    }
+                    Err(error) => {
+                        self.over |= error == HistoryError::Full;
+                        return Err(PortError(error.to_string()));
+                    }
+                    Ok(()) => return Ok(()),
+                }
+            }
+        }
+        .boxed()
+    }
+
+    /// Of a connection that was lost, the end is when it was noticed.
+    fn close(&mut self) -> BoxFuture<'_, Result<(), PortError>> {
+        async move {
+            let (Some(kept), false) = (&self.kept, self.over) else { return Ok(()) };
+            let ended = self.history.end(kept, "lost", self.heard_ms, now_ms()).await;
+            match ended {
+                Ok(()) | Err(HistoryError::Deleted) => Ok(()),
+                Err(error) => Err(PortError(error.to_string())),
+            }
+        }
+        .boxed()
+    }
+}
+
+impl Writer {
+    /// May be called again with the same message after an error.
+    async fn keep(&mut self, message: &ServerMessage) -> Result<(), HistoryError> {
+        if self.over {
+            return Ok(());
+        }
+        match message {
+            ServerMessage::Transcription(heard) => {
+                let kept = self.begun(&heard.language).await?;
+                let role = name(&heard.role);
+                let turn = TurnText {
+                    turn: heard.turn,
+                    role: &role,
+                    text: &heard.text,
+                    start_ms: heard.start_ms,
+                    end_ms: heard.end_ms,
+                    confidence: heard.confidence,
+                    language: &heard.language,
+                };
+                self.history.turn(&kept, &turn).await?;
+                self.heard_ms = self.heard_ms.max(heard.end_ms);
+            }
+            ServerMessage::AnswerStarted { answer_id, question, .. } => {
+                self.questions.insert(*answer_id, question.clone());
+            }
+            ServerMessage::Answer(answer) => {
+                let kept = self.begun("auto").await?;
+                let question = self.questions.get(&answer.answer_id).cloned().unwrap_or_default();
+                self.history.answer(&kept, &record(answer, question)).await?;
+                self.questions.remove(&answer.answer_id);
+            }
+            ServerMessage::AnswerCancelled { answer_id, .. } => {
+                // One that was not complete was not kept.
+                if self.questions.remove(answer_id).is_none()
+                    && let Some(kept) = &self.kept
+                {
+                    self.history.withdraw_answer(kept, *answer_id).await?;
+                }
+            }
+            ServerMessage::StreamEnded { reason, totals } => {
+                let kept = self.begun("auto").await?;
+                self.history.end(&kept, &name(reason), totals.audio_ms, now_ms()).await?;
+                self.over = true;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// The session's record, made with the first thing that there is to keep.
+    async fn begun(&mut self, language: &str) -> Result<KeptSession, HistoryError> {
+        if let Some(kept) = &self.kept {
+            return Ok(kept.clone());
+        }
+        let begin = Begin {
+            id: &self.record_id,
+            session_id: &self.session_id,
+            user_id: &self.access.principal.user,
+            interview_id: self.access.interview.as_deref(),
+            language,
+            at: now_ms(),
+        };
+        let kept = self.history.begin(&begin).await?;
+        self.kept = Some(kept.clone());
+        Ok(kept)
+    }
+}
+
+fn record(answer: &Answer, question: String) -> KeptAnswer {
+    let timings = answer.timings;
+    KeptAnswer {
+        answer_id: answer.answer_id,
+        turn: answer.turn,
+        variant: name(&answer.variant),
+        question,
+        content: answer.content.clone(),
+        key_points: answer.key_points.clone(),
+        confidence: answer.confidence.map(f64::from),
+        finish_reason: answer.finish_reason.clone(),
+        model: answer.model.clone(),
+        cached: answer.cached,
+        sources: answer
+            .sources
+            .iter()
+            .map(|source| KeptSource { cv_line: source.cv_line, text: source.text.clone() })
+            .collect(),
+        timings: KeptTimings {
+            endpoint: ms(timings.endpoint),
+            transcript: ms(timings.transcript),
+            request: ms(timings.request),
+            first_token: ms(timings.first_token),
+            last_token: ms(timings.last_token),
+            total_to_first_token: ms(timings.total_to_first_token),
+        },
+    }
+}
+
+/// As the protocol writes it: `interviewer`, `client`, `balanced`.
+fn name(value: &impl Serialize) -> String {
+    match serde_json::to_value(value) {
+        Ok(serde_json::Value::String(name)) => name,
+        _ => String::new(),
+    }
+}
+
+/// Forty days at most.
+fn ms(ms: u64) -> u32 {
+    u32::try_from(ms).unwrap_or(u32::MAX)
+}
+
+fn now_ms() -> i64 {
+    chrono::Utc::now().timestamp_millis()
+}
+
+/// How long a store that is away is tried with one event, before that is lost and the client warned.
+const PATIENCE: Duration = Duration::from_secs(60);
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
