@@ -2,6 +2,8 @@
 //!
 //! Not here: MongoDB's and Redis's files.
 
+#![allow(clippy::unwrap_used)] // A test may panic.
+
 #[path = "common/account.rs"]
 mod account;
 #[path = "common/api.rs"]
