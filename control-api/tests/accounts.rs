@@ -2,6 +2,8 @@
 //!
 //! Not here: refresh tokens (`accounts_tokens.rs`), erasing (`accounts_erasure.rs`).
 
+#![allow(clippy::unwrap_used)] // A test may panic.
+
 #[path = "common/account.rs"]
 mod account;
 #[path = "common/api.rs"]
