@@ -265,6 +265,7 @@ pub(crate) async fn serve(
     let mut tasks = JoinSet::new();
     let mut keep = |keeper| keepers.push(AbortOnDropHandle::new(keeper));
     keep(tokio::spawn(bridge::watch_revocations(state.clone(), engine.registry.clone())));
+    keep(tokio::spawn(resume_erasures(state.clone())));
     let worker = Worker::new(Arc::clone(&state.jobs), control_api::job_handlers(&state));
     tasks.spawn(worker.run(stop.clone().cancelled_owned()));
     let origins = Arc::from(allowed_origins);
@@ -278,6 +279,14 @@ pub(crate) async fn serve(
         }
     }));
     Ok(Servers { ws, http, stop, tasks, _keepers: keepers })
+}
+
+/// Accounts whose erasure a queue has forgotten: the in-process one with the process, Redis with its disk.
+async fn resume_erasures(state: ApiState) {
+    while let Err(problem) = control_api::auth::resume_erasures(&state).await {
+        tracing::warn!(status = problem.status().as_u16(), "closed accounts cannot be looked for yet");
+        tokio::time::sleep(ERASURES_PAUSE).await;
+    }
 }
 
 impl Servers {
@@ -308,4 +317,5 @@ async fn bind(name: &str, address: SocketAddr) -> Result<TcpListener, Error> {
 
 /// An interview, and some.
 const ANSWERS_AGE: Duration = Duration::from_secs(2 * 3_600);
+const ERASURES_PAUSE: Duration = Duration::from_secs(10);
 const METRICS_UPKEEP: Duration = Duration::from_secs(5);

@@ -45,7 +45,8 @@ fn main() -> ExitCode {
 
 fn run(cli: Cli) -> Result<ExitCode, Error> {
     let settings = Settings::load(cli.config.as_deref())?;
-    logging::start(&settings.log, cli.command.default_log_level())?;
+    let serves = matches!(cli.command, Command::Serve(_));
+    logging::start(&settings.log, cli.command.default_log_level(), serves)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let code = runtime.block_on(async {
         match cli.command {

@@ -37,7 +37,7 @@ pub(crate) struct Server {
     child: Child,
     pub(crate) ws: String,
     pub(crate) http: String,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl Server {
@@ -45,22 +45,36 @@ impl Server {
     pub(crate) fn start(environment: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let ready = folder.path().join("ready.json");
+        let log = std::fs::File::create(folder.path().join("log")).expect("a log file");
         let child = interviewai()
             .arg("serve")
             .arg("--ready-file")
             .arg(&ready)
             .env("INTERVIEWAI_AUDIO__PORT", "0")
             .env("INTERVIEWAI_API__PORT", "0")
+            .env("INTERVIEWAI_DATA_DIR", folder.path().join("data"))
             .env("INTERVIEWAI_CANDIDATE__CV_FILE", "samples/cv.txt")
             .envs(environment.iter().copied())
+            .stdout(log.try_clone().expect("a file may be open twice"))
+            .stderr(log)
             .spawn()
             .expect("the program starts");
-        let mut server = Self { child, ws: String::new(), http: String::new(), _folder: folder };
+        let mut server = Self { child, ws: String::new(), http: String::new(), folder };
         let ready = server.wait_until_ready(&ready);
         assert_eq!(ready["pid"], server.child.id());
         server.ws = ready["ws"].as_str().expect("ws is text").to_owned();
         server.http = ready["http"].as_str().expect("http is text").to_owned();
         server
+    }
+
+    /// Where it keeps accounts and history.
+    pub(crate) fn data_dir(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    /// What it logged so far.
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("log")).expect("the log can be read")
     }
 
     /// The server's process.
@@ -73,7 +87,7 @@ impl Server {
         let deadline = Instant::now() + Duration::from_secs(120);
         while Instant::now() < deadline {
             if let Some(status) = self.child.try_wait().expect("the child can be asked") {
-                panic!("the server ended before it was ready: {status}");
+                panic!("the server ended before it was ready: {status}\n{}", self.log());
             }
             if let Ok(text) = std::fs::read_to_string(path) {
                 return serde_json::from_str(&text).expect("the ready file is whole");
@@ -90,8 +104,18 @@ impl Server {
 
     /// As [`stream`](Self::stream); what the program complained about, when it failed.
     pub(crate) fn try_stream(&self, arguments: &[&str], files: &[PathBuf]) -> Result<Vec<Value>, String> {
+        self.try_stream_to(&self.ws, arguments, files)
+    }
+
+    /// As [`try_stream`](Self::try_stream), to an address with a ticket.
+    pub(crate) fn try_stream_to(
+        &self,
+        url: &str,
+        arguments: &[&str],
+        files: &[PathBuf],
+    ) -> Result<Vec<Value>, String> {
         let mut command = interviewai();
-        command.args(["stream", "--json", "--url", &self.ws]).args(arguments).args(files);
+        command.args(["stream", "--json", "--url", url]).args(arguments).args(files);
         let (output, out, err) = run(&mut command);
         if !output.status.success() {
             return Err(err);
@@ -104,6 +128,15 @@ impl Server {
         let sent = Command::new("kill").arg("-TERM").arg(self.pid().to_string()).status();
         assert!(sent.expect("kill is there").success());
         self.child.wait().expect("the server can be waited for").code()
+    }
+}
+
+impl Server {
+    /// As [`terminate`](Self::terminate), which must go well; the folder with what it left: `data`, `log`.
+    pub(crate) fn stop(mut self) -> tempfile::TempDir {
+        let folder = std::mem::replace(&mut self.folder, tempfile::tempdir().expect("a temporary folder"));
+        assert_eq!(self.terminate(), Some(0));
+        folder
     }
 }
 
