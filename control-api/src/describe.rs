@@ -1,4 +1,5 @@
-//! What holds for many routes, added to the API's description: the token, and the refusals that any route of a kind may give.
+//! What holds for many routes, added to the API's description: the token, the refusals that any route of a kind may give, and
+//! that each refusal is a Problem.
 //!
 //! Not here: what a route does; it says that itself.
 
@@ -26,7 +27,7 @@ pub(crate) fn complete(document: &mut OpenApi) {
     }
 }
 
-/// Adds what the route does not say itself.
+/// Adds what the route does not say itself: `(status = 409, description = "…")` is enough there.
 fn refusals(path: &str, operation: &mut Operation) {
     let probes = !path.starts_with("/api/");
     let has_body = operation.request_body.is_some();
@@ -59,14 +60,16 @@ fn refusals(path: &str, operation: &mut Operation) {
     for (status, given, description) in known {
         if given {
             let responses = &mut operation.responses.responses;
-            responses.entry(status.to_owned()).or_insert_with(|| RefOr::T(problem(description)));
+            responses.entry(status.to_owned()).or_insert_with(|| RefOr::T(Response::new(description)));
         }
     }
-}
-
-fn problem(description: &str) -> Response {
-    let mut response = Response::new(description);
-    let content = Content::new(Some(Ref::from_schema_name("Problem")));
-    response.content.insert("application/problem+json".to_owned(), RefOr::T(content));
-    response
+    for (status, response) in &mut operation.responses.responses {
+        match response {
+            RefOr::T(response) if status.starts_with(['4', '5']) && response.content.is_empty() => {
+                let problem = Content::new(Some(Ref::from_schema_name("Problem")));
+                response.content.insert("application/problem+json".to_owned(), RefOr::T(problem));
+            }
+            _ => {}
+        }
+    }
 }

@@ -140,7 +140,8 @@ impl Limiter {
 
 /// Refuses what comes too often. Who shows a token that is not ours is counted by address, as are those who show none.
 pub(crate) async fn limited(State(limiter): State<Limiter>, request: Request, next: Next) -> Response {
-    let path = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
+    let matched = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
+    let path = matched.unwrap_or_else(|| request.uri().path());
     if FREE.contains(&path) {
         return next.run(request).await;
     }

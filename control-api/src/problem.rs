@@ -260,6 +260,9 @@ pub(crate) async fn complete(request: Request, next: Next) -> Response {
     let body = serde_json::to_vec(&body).expect("a problem has text keys only");
     parts.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
     parts.headers.remove(header::CONTENT_LENGTH);
+    if status == StatusCode::UNAUTHORIZED {
+        parts.headers.entry(header::WWW_AUTHENTICATE).or_insert(HeaderValue::from_static("Bearer"));
+    }
     Response::from_parts(parts, Body::from(body))
 }
 

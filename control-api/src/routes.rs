@@ -129,6 +129,17 @@ mod tests {
 
     use super::*;
 
+    #[tokio::test(start_paused = true)]
+    async fn a_request_that_takes_too_long_is_given_up() {
+        async fn status(seconds: u64) -> StatusCode {
+            let late = move || tokio::time::sleep(Duration::from_secs(seconds));
+            let router = Router::new().route("/", post(late)).layer(middleware::from_fn(timed));
+            let request = axum::http::Request::post("/").body(axum::body::Body::empty()).unwrap();
+            tower::ServiceExt::oneshot(router, request).await.unwrap().status()
+        }
+        assert_eq!((status(29).await, status(31).await), (StatusCode::OK, StatusCode::REQUEST_TIMEOUT));
+    }
+
     #[tokio::test]
     async fn a_body_over_the_limit_is_refused() {
         async fn check(bytes: usize, expected: &str) {

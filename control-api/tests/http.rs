@@ -1,5 +1,7 @@
 //! The API over a real socket: health, version, each error, and its description.
 
+#![allow(clippy::unwrap_used)] // A test may panic.
+
 #[path = "common/api.rs"]
 mod api;
 
@@ -95,6 +97,18 @@ async fn errors_are_problem_json() {
     assert_eq!(answer.header("allow"), "GET,HEAD");
     let answer = Api::start().await.request("HEAD", "/nothing").await;
     assert_eq!((answer.status, answer.body.as_str()), (404, ""));
+}
+
+#[tokio::test]
+async fn a_panic_is_a_problem_and_the_server_goes_on() {
+    let api = Api::start_with(|state| state.metrics = Arc::new(|| panic!("a test of panics"))).await;
+    for _ in 0..2 {
+        let answer = api.request_with("GET", "/metrics", "origin: http://localhost").await;
+        assert_eq!((answer.status, answer.header("content-type")), (500, "application/problem+json"));
+        assert!(!answer.body.contains("a test of panics"));
+        assert_eq!(answer.header("access-control-allow-origin"), "http://localhost", "pages can read it");
+    }
+    assert_eq!(api.get("/health/live").await.status, 200);
 }
 
 #[tokio::test]

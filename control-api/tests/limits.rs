@@ -2,6 +2,8 @@
 //!
 //! Not here: the arithmetic (`cache_conformance.rs`).
 
+#![allow(clippy::unwrap_used)] // A test may panic.
+
 #[path = "common/api.rs"]
 mod api;
 #[path = "common/redis_server.rs"]

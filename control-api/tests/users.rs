@@ -2,6 +2,8 @@
 //!
 //! Not here: logging in (`auth.rs`).
 
+#![allow(clippy::unwrap_used)] // A test may panic.
+
 #[path = "common/api.rs"]
 mod api;
 
@@ -10,6 +12,8 @@ use std::time::Duration;
 use api::{Api, answer};
 use control_api::{
     cache::Heard,
+    quotas::{Resource, reserve},
+    storage::StoreError,
     users::{CHANGED_TOPIC, Cv, Plan, User, erase},
 };
 use reqwest::{Method, StatusCode};
@@ -173,9 +177,7 @@ async fn a_cv_is_kept_replaced_and_taken_away() {
 async fn usage_says_what_is_left_and_until_when() {
     let api = Api::start().await;
     let (mut user, ann) = caller(&api).await;
-    control_api::quotas::reserve(&api.state, &user, &[(control_api::quotas::Resource::AnswerRequests, 3)])
-        .await
-        .unwrap();
+    let _used = reserve(&api.state, &user, &[(Resource::AnswerRequests, 3)]).await.unwrap();
     let usage = ann.get("/api/v1/users/me/usage").await.1;
     let of = |usage: &Value, name: &str| {
         usage["resources"].as_array().unwrap().iter().find(|it| it["resource"] == name).unwrap().clone()
@@ -189,7 +191,7 @@ async fn usage_says_what_is_left_and_until_when() {
         .records::<User>()
         .update(&user.id, |user| {
             user.plan = Plan::Elite;
-            Ok::<_, control_api::storage::StoreError>(())
+            Ok::<_, StoreError>(())
         })
         .await
         .unwrap()
@@ -212,7 +214,7 @@ async fn an_admin_finds_users_and_changes_their_plan() {
     assert_eq!(root.patch(&own, json!({"admin": true})).await.0, 403);
     let make_admin = |user: &mut User| {
         user.admin = true;
-        Ok::<_, control_api::storage::StoreError>(())
+        Ok::<_, StoreError>(())
     };
     api.state.records::<User>().update(&admin.id, make_admin).await.unwrap();
 

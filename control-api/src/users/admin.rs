@@ -80,7 +80,7 @@ pub(super) async fn find(
     request_body = UserChange,
     responses(
         (status = 200, description = "The user as they are now", body = Profile),
-        (status = 409, description = "It would take the role of an admin from yourself, or somebody changed the user meanwhile", body = crate::ProblemBody, content_type = "application/problem+json"),
+        (status = 409, description = "It is your own role, or the user was changed meanwhile"),
     )
 )]
 pub(super) async fn change(

@@ -92,7 +92,7 @@ pub(super) fn routes() -> OpenApiRouter<ApiState> {
     security(("bearer" = [])),
     responses(
         (status = 200, description = "The CV", body = CvText),
-        (status = 404, description = "There is none", body = crate::ProblemBody, content_type = "application/problem+json"),
+        (status = 404, description = "There is none"),
     )
 )]
 pub(super) async fn read(
@@ -112,7 +112,7 @@ pub(super) async fn read(
     request_body = NewCv,
     responses(
         (status = 200, description = "The CV as it is kept: without control characters", body = CvText),
-        (status = 409, description = "It was changed meanwhile, too often", body = crate::ProblemBody, content_type = "application/problem+json"),
+        (status = 409, description = "It was changed meanwhile, too often"),
     )
 )]
 pub(super) async fn put(

@@ -28,7 +28,7 @@ pub(super) async fn read(current: CurrentUser) -> Json<Preferences> {
     request_body = Preferences,
     responses(
         (status = 200, description = "All preferences as they are now", body = Preferences),
-        (status = 409, description = "They were changed meanwhile, too often", body = crate::ProblemBody, content_type = "application/problem+json"),
+        (status = 409, description = "They were changed meanwhile, too often"),
     )
 )]
 pub(super) async fn change(

@@ -90,7 +90,7 @@ pub(super) async fn read(current: CurrentUser) -> Json<Profile> {
     request_body = Names,
     responses(
         (status = 200, description = "The profile as it is now", body = Profile),
-        (status = 409, description = "It was changed meanwhile, too often", body = crate::ProblemBody, content_type = "application/problem+json"),
+        (status = 409, description = "It was changed meanwhile, too often"),
     )
 )]
 pub(super) async fn change(
