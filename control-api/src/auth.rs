@@ -4,6 +4,7 @@
 //! is revoked is refused at once. Not here: profile and preferences (`users`), tickets of live sessions (`interviews`).
 
 mod current;
+mod google;
 mod jwks;
 mod keys;
 mod login;
@@ -32,7 +33,7 @@ pub struct GoogleSettings {
 }
 
 pub(crate) fn routes() -> OpenApiRouter<ApiState> {
-    OpenApiRouter::new().merge(jwks::routes())
+    OpenApiRouter::new().merge(jwks::routes()).merge(google::routes())
 }
 
 /// These, and those that run the jobs queued here.
