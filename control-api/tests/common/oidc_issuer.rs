@@ -10,6 +10,7 @@ use std::{
 use aws_lc_rs::{
     encoding::AsDer as _,
     rsa::{KeyPair as RsaKeyPair, KeySize},
+    signature::{Ed25519KeyPair, KeyPair as _},
 };
 use axum::{
     Form, Json, Router,
@@ -41,6 +42,8 @@ pub(crate) struct Issuer {
 struct Inner {
     url: String,
     keys: Vec<(Algorithm, EncodingKey)>,
+    /// Of those that it published.
+    jwks: Vec<Value>,
     grants: Mutex<HashMap<String, HashMap<String, String>>>,
     lie: Mutex<Lie>,
     asked: Mutex<HashMap<&'static str, usize>>,
@@ -67,13 +70,24 @@ impl Issuer {
     pub(crate) async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let ed = || (Algorithm::EdDSA, EncodingKey::from_ed_der(&SigningKey::generate().unwrap()));
+        let ed = || {
+            let der = SigningKey::generate().unwrap();
+            let x = Ed25519KeyPair::from_pkcs8(&der).unwrap();
+            let x = URL_SAFE_NO_PAD.encode(x.public_key().as_ref());
+            (
+                (Algorithm::EdDSA, EncodingKey::from_ed_der(&der)),
+                json!({"kty": "OKP", "crv": "Ed25519", "x": x}),
+            )
+        };
         let pkcs8 = RsaKeyPair::generate(KeySize::Rsa2048).unwrap().as_der().unwrap().as_ref().to_vec();
         let pem = format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", lines(&pkcs8));
         let rsa = (Algorithm::RS256, EncodingKey::from_rsa_pem(pem.as_bytes()).unwrap());
+        let rsa_jwk = serde_json::to_value(Jwk::from_encoding_key(&rsa.1, rsa.0).unwrap()).unwrap();
+        let ((first, first_jwk), (unknown, _)) = (ed(), ed());
         let inner = Arc::new(Inner {
             url: url.clone(),
-            keys: vec![ed(), rsa, ed()],
+            keys: vec![first, rsa, unknown],
+            jwks: vec![first_jwk, rsa_jwk],
             grants: Mutex::default(),
             lie: Mutex::default(),
             asked: Mutex::default(),
@@ -188,12 +202,12 @@ async fn token(
 
 async fn jwks(State(issuer): State<Arc<Inner>>) -> Json<Value> {
     issuer.ask("jwks");
-    let jwk = |(number, (algorithm, key)): (usize, &(Algorithm, EncodingKey))| {
-        let mut jwk = Jwk::from_encoding_key(key, *algorithm).unwrap();
-        jwk.common.key_id = Some(number.to_string());
+    let jwk = |(number, jwk): (usize, &Value)| {
+        let mut jwk = jwk.clone();
+        jwk["kid"] = number.to_string().into();
         jwk
     };
-    Json(json!({"keys": issuer.keys.iter().take(2).enumerate().map(jwk).collect::<Vec<_>>()}))
+    Json(json!({"keys": issuer.jwks.iter().enumerate().map(jwk).collect::<Vec<_>>()}))
 }
 
 fn lines(der: &[u8]) -> String {
