@@ -162,8 +162,8 @@ impl<'a> Provider<'a> {
             .map_err(|_| Failure::Refused("the ID token is not in force, not for us, or not signed by it"))?
             .claims;
         let for_us_alone = match &claims.aud {
-            OneOrMany::One(_) => true,
-            OneOrMany::Many(all) => all.len() == 1,
+            OneOrMany::One(one) => one == id,
+            OneOrMany::Many(all) => all[..] == [id.as_str()],
         };
         if !for_us_alone || claims.azp.as_ref().is_some_and(|azp| azp != id) {
             return Err(Failure::Refused("the ID token is for others, too"));
