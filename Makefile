@@ -81,4 +81,5 @@ help:
 	@echo '  INTERVIEWAI_SPEECH_DIR  recordings for tests and benches (default: ../shared/speech)'
 	@echo '  INTERVIEWAI_SKIP_CHROMIUM=1  neither install Chromium nor test with it'
 	@echo '  INTERVIEWAI_SKIP_MONGOD=1    neither fetch MongoDB nor test with it'
+	@echo '  INTERVIEWAI_SKIP_SMTP=1      neither fetch an SMTP server nor test with it'
 	@echo '  INTERVIEWAI_SKIP_REDIS=1     neither install redis-server nor test with it'

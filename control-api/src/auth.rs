@@ -7,6 +7,7 @@ mod current;
 mod entering;
 mod erasure;
 mod form;
+mod google;
 mod jwks;
 mod keys;
 mod login;
@@ -68,6 +69,7 @@ pub(crate) fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(recover::change_password))
         .routes(routes!(erasure::delete_account))
         .merge(jwks::routes())
+        .merge(google::routes())
 }
 
 /// These, and those that run the jobs queued here.

@@ -4,6 +4,8 @@
 
 #![allow(clippy::unwrap_used)] // A test may panic.
 
+#[path = "common/log.rs"]
+mod log;
 #[path = "common/mongod.rs"]
 #[allow(dead_code)] // It is not killed here.
 mod mongod;
@@ -12,9 +14,8 @@ mod redis_server;
 
 use std::{
     collections::BTreeMap,
-    io,
     sync::{
-        Arc, LazyLock, Mutex,
+        Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
@@ -26,6 +27,7 @@ use control_api::{
     storage::{MongoSettings, MongoStore, SqliteStore, Store, start},
 };
 use futures_util::future::join_all;
+use log::Log;
 use redis_server::RedisServer;
 use serde_json::json;
 use tokio::{sync::Notify, task::JoinHandle};
@@ -71,8 +73,7 @@ async fn in_mongodb() {
     suite(&|settings| {
         let database = format!("jobs_{}", count.fetch_add(1, Ordering::SeqCst));
         now(async {
-            let place = MongoSettings::new(server.url(&database).into());
-            let store = MongoStore::connect(&place).await.unwrap();
+            let store = MongoStore::connect(&MongoSettings::new(server.url(&database).into())).await.unwrap();
             start(&store, &[StoredJobs::SCHEMA], &[]).await.unwrap();
             Arc::new(StoredJobs::new(Arc::new(store), settings))
         })
@@ -90,7 +91,7 @@ async fn jobs_in_a_store_are_there_after_a_restart() {
         before.enqueue(named(key)).await.unwrap();
     }
     let jobs = before.claim(10).await.unwrap();
-    let job = |key: &str| jobs.iter().find(|job| job.key == key).unwrap();
+    let job = |key| jobs.iter().find(|job| job.key == key).unwrap();
     assert_eq!(before.complete(job("done")).await, Ok(true));
     assert_eq!(before.retry(job("waiting"), Duration::ZERO).await, Ok(true));
     assert_eq!(before.bury(job("dead"), "why").await, Ok(true));
@@ -103,11 +104,9 @@ async fn jobs_in_a_store_are_there_after_a_restart() {
         claimed.lock().unwrap().len() == 2
     })
     .await;
-    let keys: Vec<_> = claimed.into_inner().unwrap().into_keys().collect();
-    assert_eq!(keys, ["leased", "waiting"]);
+    assert!(claimed.into_inner().unwrap().into_keys().eq(["leased", "waiting"]));
     assert_eq!(after.enqueue(named("done")).await, Ok(false), "its key is remembered");
-    let letters = after.dead_letters(10).await.unwrap();
-    assert_eq!(letters.iter().map(|letter| &*letter.key).collect::<Vec<_>>(), ["dead"]);
+    assert_eq!(after.dead_letters(1).await.unwrap()[0].key, "dead");
 }
 
 /// A worker that looks once an hour is told of what is queued beside it.
@@ -585,41 +584,6 @@ impl Working {
     /// Whether it was told to stop: only the worker holds the other half while it listens.
     fn stopping(&self) -> bool {
         Arc::strong_count(&self.stop) == 1
-    }
-}
-
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Log {
-    /// What all tests of this process log from now on. (A subscriber of one thread would miss the workers' threads.)
-    fn of_this_process() -> Self {
-        static LOG: LazyLock<Log> = LazyLock::new(|| {
-            let log = Log::default();
-            let lines = log.clone();
-            tracing_subscriber::fmt()
-                .with_max_level(tracing_subscriber::filter::LevelFilter::TRACE)
-                .with_ansi(false)
-                .with_writer(move || lines.clone())
-                .init();
-            log
-        });
-        LOG.clone()
-    }
-
-    fn text(&self) -> String {
-        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
-    }
-}
-
-impl io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }
 
