@@ -52,7 +52,8 @@ fn installed() -> PathBuf {
 }
 
 fn run(command: &mut Command) {
-    let output = command.output().unwrap_or_else(|error| panic!("{command:?} did not run: {error}; {NEEDED}"));
+    let output =
+        command.output().unwrap_or_else(|error| panic!("{command:?} did not run: {error}; {NEEDED}"));
     let said = [output.stdout, output.stderr].concat();
     assert!(output.status.success(), "{command:?} failed; {NEEDED}\n{}", String::from_utf8_lossy(&said));
 }
