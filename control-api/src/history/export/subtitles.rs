@@ -32,7 +32,9 @@ pub(super) fn srt(turns: &[TurnBody]) -> String {
 pub(super) fn vtt(turns: &[TurnBody]) -> String {
     let mut vtt = "WEBVTT\n\n".to_owned();
     for cue in cues(turns) {
+        let arrow = cue.text.contains("-->");
         let text = cue.text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+        let text = if arrow { text.replace(':', "&#58;") } else { text };
         let (start, end) = (time(cue.start_ms, '.'), time(cue.end_ms, '.'));
         vtt.push_str(&format!("{start} --> {end}\n<v {}>{text}</v>\n\n", cue.speaker));
     }
