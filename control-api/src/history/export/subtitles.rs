@@ -14,11 +14,14 @@ struct Cue {
     text: String,
 }
 
-/// SubRip. It has no speakers and no escapes, so the speaker is text, and what players might take for markup is parted by a word joiner.
+/// SubRip. It has no speakers and no escapes, so the speaker is text, and what players might take for markup looks a little different.
 pub(super) fn srt(turns: &[TurnBody]) -> String {
     let mut srt = String::new();
     for (number, cue) in cues(turns).iter().enumerate() {
-        let text = cue.text.replace("-->", "--\u{2060}>").replace('<', "<\u{2060}").replace('{', "{\u{2060}");
+        let text = cue.text.replace('<', "‹").replace("{\\", "{\u{2060}\\");
+        // Some readers take any two times of a line for those of a cue.
+        let text = if text.contains("-->") { text.replace(':', ":\u{2060}") } else { text };
+        let text = text.replace('>', "›");
         let (start, end) = (time(cue.start_ms, ','), time(cue.end_ms, ','));
         srt.push_str(&format!("{}\n{start} --> {end}\n{}: {text}\n\n", number + 1, cue.speaker));
     }
@@ -29,7 +32,9 @@ pub(super) fn srt(turns: &[TurnBody]) -> String {
 pub(super) fn vtt(turns: &[TurnBody]) -> String {
     let mut vtt = "WEBVTT\n\n".to_owned();
     for cue in cues(turns) {
+        let arrow = cue.text.contains("-->");
         let text = cue.text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+        let text = if arrow { text.replace(':', "&#58;") } else { text };
         let (start, end) = (time(cue.start_ms, '.'), time(cue.end_ms, '.'));
         vtt.push_str(&format!("{start} --> {end}\n<v {}>{text}</v>\n\n", cue.speaker));
     }
