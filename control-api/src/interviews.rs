@@ -22,7 +22,7 @@ use crate::{
     ApiState, Problem,
     auth::CurrentUser,
     body::{Valid, ValidQuery},
-    pages::{PageQuery, Refused},
+    pages::PageQuery,
     storage::{Filter, Index, Query, Record, StoreError, Stored},
     time::{now_ms, rfc3339},
 };
@@ -141,7 +141,9 @@ struct InterviewPage {
 
 pub(crate) fn routes() -> OpenApiRouter<ApiState> {
     OpenApiRouter::new()
-        .routes(routes!(list, create))
+        .routes(routes!(create))
+        .layer(idempotency::layer())
+        .routes(routes!(list))
         .routes(routes!(read, change, delete))
         .routes(routes!(ticket::issue))
 }
@@ -152,11 +154,12 @@ pub(crate) fn routes() -> OpenApiRouter<ApiState> {
     path = "/api/v1/interviews",
     tag = "interviews",
     security(("bearer" = [])),
+    params(IdempotencyKey),
     request_body = NewInterview,
     responses(
         (status = 201, description = "It is made; `Location` is where", body = InterviewBody,
             headers(("location" = String))),
-        Refused<400>, Refused<401>, Refused<409>, Refused<413>, Refused<415>, Refused<429>, Refused<503>,
+ (status = 409, description = "It is in conflict with what is there; `detail` says what to do"),
     )
 )]
 async fn create(
@@ -201,7 +204,6 @@ async fn create(
     params(PageQuery),
     responses(
         (status = 200, description = "A page of them", body = InterviewPage),
-        Refused<400>, Refused<401>, Refused<429>, Refused<503>,
     )
 )]
 async fn list(
@@ -226,7 +228,6 @@ async fn list(
     params(("id" = String, Path, description = "Its id")),
     responses(
         (status = 200, description = "The interview", body = InterviewBody),
-        Refused<400>, Refused<401>, Refused<404>, Refused<429>, Refused<503>,
     )
 )]
 async fn read(
@@ -247,8 +248,7 @@ async fn read(
     request_body = InterviewChange,
     responses(
         (status = 200, description = "The interview as it is now", body = InterviewBody),
-        Refused<400>, Refused<401>, Refused<404>, Refused<409>, Refused<413>, Refused<415>, Refused<429>,
-        Refused<503>,
+ (status = 409, description = "It is in conflict with what is there; `detail` says what to do"),
     )
 )]
 async fn change(
@@ -290,7 +290,6 @@ async fn change(
     params(("id" = String, Path, description = "Its id")),
     responses(
         (status = 204, description = "It is deleted"),
-        Refused<400>, Refused<401>, Refused<404>, Refused<429>, Refused<503>,
     )
 )]
 async fn delete(

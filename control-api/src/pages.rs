@@ -1,14 +1,9 @@
-//! What routes that list have in common: cursors from a client's hands, and how refusals are described.
+//! What routes that list have in common: cursors from a client's hands.
 //!
 //! Not here: what is listed.
 
-use std::collections::BTreeMap;
-
 use serde::Deserialize;
-use utoipa::{
-    IntoParams, IntoResponses,
-    openapi::{Ref, RefOr, Response, ResponseBuilder, content::ContentBuilder},
-};
+use utoipa::IntoParams;
 
 use crate::{
     Problem,
@@ -45,30 +40,6 @@ impl PageQuery {
 /// 400 for a cursor that no page ended with.
 pub(crate) fn no_cursor() -> Problem {
     Problem::field("cursor", "is not the `next` of a page of this list; leave it out to begin anew")
-}
-
-/// Describes the answer with this status: a [`crate::ProblemBody`].
-pub(crate) struct Refused<const STATUS: u16>;
-
-impl<const STATUS: u16> IntoResponses for Refused<STATUS> {
-    fn responses() -> BTreeMap<String, RefOr<Response>> {
-        let description = match STATUS {
-            400 => "A parameter, the path or the body is not as it must be; `errors` names the fields",
-            401 => "Nobody is logged in, or not any more",
-            404 => "You have no such thing: it never was, is gone, or is another user's",
-            409 => "It is in conflict with what is there; `detail` says what to do",
-            413 => "The body is too large",
-            415 => "The body is no JSON by its content type",
-            422 => "It cannot be done with this one; `detail` says why",
-            429 => "Too often; come back after `Retry-After`",
-            503 => "Something that is needed does not answer for now; come back after `Retry-After`",
-            _ => "An error",
-        };
-        let body = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build();
-        let response =
-            ResponseBuilder::new().description(description).content("application/problem+json", body);
-        BTreeMap::from([(STATUS.to_string(), RefOr::T(response.build()))])
-    }
 }
 
 fn default_limit() -> usize {

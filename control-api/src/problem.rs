@@ -183,53 +183,6 @@ pub struct ProblemBody {
     pub errors: Vec<FieldError>,
 }
 
-/// For `responses(…)` of any route: what it may answer whatever it does.
-pub(crate) struct CommonProblems;
-
-/// For `responses(…)` of a route with a JSON body, a query or an id in its path.
-pub(crate) struct InputProblems;
-
-/// For `responses(…)` of a route with an access rule.
-pub(crate) struct AccessProblems;
-
-impl IntoResponses for CommonProblems {
-    fn responses() -> BTreeMap<String, RefOr<OpenApiResponse>> {
-        described(&[
-            (StatusCode::TOO_MANY_REQUESTS, "Too often; `Retry-After` says when to come again"),
-            (
-                StatusCode::SERVICE_UNAVAILABLE,
-                "Something needed does not answer; `Retry-After` says when to try again",
-            ),
-        ])
-    }
-}
-
-impl IntoResponses for InputProblems {
-    fn responses() -> BTreeMap<String, RefOr<OpenApiResponse>> {
-        described(&[
-            (StatusCode::BAD_REQUEST, "The request is not as it must be; `errors` names the fields"),
-            (StatusCode::PAYLOAD_TOO_LARGE, "The body is too large"),
-            (StatusCode::UNSUPPORTED_MEDIA_TYPE, "The body is not sent as JSON"),
-        ])
-    }
-}
-
-impl IntoResponses for AccessProblems {
-    fn responses() -> BTreeMap<String, RefOr<OpenApiResponse>> {
-        described(&[(StatusCode::UNAUTHORIZED, "No access token, or one that is not in force")])
-    }
-}
-
-/// Answers whose body is a [`ProblemBody`].
-fn described(answers: &[(StatusCode, &str)]) -> BTreeMap<String, RefOr<OpenApiResponse>> {
-    let answer = |&(status, description): &(StatusCode, &str)| {
-        let content = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build();
-        let response = ResponseBuilder::new().description(description).content(PROBLEM_JSON, content).build();
-        (status.as_str().to_owned(), response.into())
-    };
-    answers.iter().map(answer).collect()
-}
-
 /// Gives every error answer its body, unless a handler gave it JSON of its own.
 pub(crate) async fn complete(request: Request, next: Next) -> Response {
     // Not the query: it may hold a ticket.

@@ -224,17 +224,5 @@ pub(crate) fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(admin::change))
 }
 
-/// Deletes what is kept of a user here, in `quotas` and in `idempotency`; the [`User`] itself stays. May be repeated.
-///
-/// # Errors
-/// Those of the store; some of it may be deleted then.
-pub async fn erase(state: &ApiState, user_id: &str) -> Result<(), StoreError> {
-    state.records::<Cv>().delete(user_id).await?;
-    let theirs = Filter::all().eq("user_id", user_id);
-    state.records::<Remembered>().delete_many(&theirs).await?;
-    state.records::<Usage>().delete_many(&theirs).await?;
-    Ok(())
-}
-
 /// A user's plan or role has changed: JSON `{"user_id": "…"}`, on this topic of the cache. Who hears it reads the user anew.
 pub const CHANGED_TOPIC: &str = "user-changed";

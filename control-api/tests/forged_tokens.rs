@@ -487,6 +487,8 @@ fn login(id: &str, user_id: &str, revoked_at: Option<i64>, expires_at: i64) -> L
         user_id: user_id.to_owned(),
         token_hash: format!("{id}-hash"),
         previous_hash: None,
+        seed: None,
+        user_agent: None,
         renewed_at: 1,
         created_at: 1,
         expires_at,

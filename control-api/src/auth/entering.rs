@@ -24,7 +24,7 @@ use crate::{
     ApiState, Problem, ProblemBody,
     body::Valid,
     cache::Limit,
-    problem::{CommonProblems, InputProblems},
+    problem::{},
     storage::Stored,
     users::User,
 };
@@ -56,8 +56,8 @@ pub(super) struct LoginRequest {
         (status = 200, description = "Logged in", body = TokenPair),
         (status = 401, description = "Address or password is wrong", body = ProblemBody, content_type = "application/problem+json"),
         (status = 403, description = "The address is not confirmed yet", body = ProblemBody, content_type = "application/problem+json"),
-        InputProblems,
-        CommonProblems
+        
+        
     )
 )]
 pub(super) async fn login(

@@ -19,7 +19,7 @@ use crate::{
     blobs::BlobPrefix,
     body::Valid,
     jobs::{Handlers, Job, JobFailure, JobsError, NewJob},
-    problem::{AccessProblems, CommonProblems, InputProblems},
+    problem::{},
     storage::{Filter, Query, Record as _, Schema},
     time::now_ms,
     users::User,
@@ -43,9 +43,9 @@ pub(super) struct DeleteRequest {
     responses(
         (status = 204, description = "The account is closed, and is being erased"),
         (status = 403, description = "The password is wrong or missing, or the login is not recent", body = ProblemBody, content_type = "application/problem+json"),
-        AccessProblems,
-        InputProblems,
-        CommonProblems
+        
+        
+        
     ),
     security(("bearer" = []))
 )]
@@ -127,6 +127,7 @@ async fn erase(state: &ApiState, user_id: &str) -> Result<(), JobFailure> {
     for schema in SCHEMAS.iter().copied().filter(|schema| is_of_users(schema)) {
         state.store.delete_many(schema, &Filter::all().eq("user_id", user_id)).await.map_err(later)?;
     }
+    state.records::<Cv>().delete(user_id).await.map_err(later)?;
     let blobs = BlobPrefix::new(format!("users/{user_id}")).map_err(later)?;
     state.blobs.delete_prefix(&blobs).await.map_err(later)?;
     state.cache.delete_prefix(&format!("user:{user_id}:")).await.map_err(later)?;
@@ -161,8 +162,8 @@ mod tests {
 
     #[test]
     fn every_collection_is_erased_or_is_known_to_hold_nothing_of_a_user() {
-        // The user, and a registration by its own id.
-        let apart = ["users", "registrations"];
+        // The user, a registration and a CV, by their id. Jobs hold ids only, and forget them when they are done.
+        let apart = ["users", "registrations", "cvs", "jobs"];
         for schema in SCHEMAS {
             let name = schema.collection;
             assert!(

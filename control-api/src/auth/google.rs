@@ -22,15 +22,13 @@ use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
-use uuid::Uuid;
 
-use super::{GoogleSettings, Login};
+use super::{GoogleSettings, TokenPair, refresh};
 use crate::{
     ApiState, Problem, ProblemBody,
     body::Valid,
     cache::CacheError,
-    storage::{StoreError, Stored},
-    time::now_ms,
+    storage::StoreError,
     users::User,
 };
 use account::user_of;
@@ -93,8 +91,7 @@ enum Failure {
     tag = "auth",
     responses(
         (status = 303, description = "To the provider", headers(("Location" = String), ("Set-Cookie" = String))),
-        (status = 404, description = "Sign-in with Google is not set up", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 503, description = "The provider does not answer", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 404, description = "Sign-in with Google is not set up"),
     )
 )]
 async fn begin(State(state): State<ApiState>) -> Result<Response, Problem> {
@@ -121,9 +118,7 @@ async fn begin(State(state): State<ApiState>) -> Result<Response, Problem> {
     ),
     responses(
         (status = 303, description = "To the web pages, with `#code=…` or `#error=…`", headers(("Location" = String))),
-        (status = 400, description = "No query of a provider", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 404, description = "Sign-in with Google is not set up", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 503, description = "The store or the cache does not answer", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 404, description = "Sign-in with Google is not set up"),
     )
 )]
 async fn callback(
@@ -152,10 +147,7 @@ async fn callback(
     request_body = Exchange,
     responses(
         (status = 200, description = "Logged in", body = TokenPair),
-        (status = 400, description = "A field is not as it must be", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 401, description = "The code does not work, or not any more", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 415, description = "The body is no JSON", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 503, description = "The store or the cache does not answer", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 401, description = "The code does not work, or not any more"),
     )
 )]
 async fn exchange(
@@ -169,8 +161,7 @@ async fn exchange(
     let user_id = String::from_utf8(user_id.to_vec()).map_err(|_| ended())?;
     let user = state.records::<User>().get(&user_id).await?;
     let user = user.filter(|user| user.deleted_at.is_none()).ok_or_else(ended)?;
-    let agent = headers.get(header::USER_AGENT).and_then(|agent| agent.to_str().ok()).unwrap_or_default();
-    Ok(([(header::CACHE_CONTROL, "no-store")], Json(log_in(&state, &user, agent).await?)))
+    Ok(([(header::CACHE_CONTROL, "no-store")], Json(refresh::begin(&state, &user, &headers).await?)))
 }
 
 /// The code for the web page.
@@ -205,36 +196,6 @@ async fn come_back(
     let code = secret()?;
     state.cache.set(&code_key(&code), user_id.into(), CODE).await?;
     Ok(code)
-}
-
-/// A pair of tokens.
-#[derive(Serialize, ToSchema)]
-pub(crate) struct TokenPair {
-    access_token: String,
-    refresh_token: String,
-    /// `Bearer`.
-    token_type: &'static str,
-    /// Seconds until the access token ends.
-    expires_in: i64,
-}
-
-/// Replaced by the one of all ways to log in.
-async fn log_in(state: &ApiState, user: &Stored<User>, _agent: &str) -> Result<TokenPair, Problem> {
-    let (id, refresh_token, now) = (Uuid::now_v7().to_string(), secret()?, now_ms());
-    let login = Login {
-        id: id.clone(),
-        user_id: user.id.clone(),
-        token_hash: hashed(&refresh_token),
-        previous_hash: None,
-        renewed_at: now,
-        created_at: now,
-        expires_at: now + 7 * 24 * 3_600_000,
-        revoked_at: None,
-    };
-    state.records().insert(&login).await?;
-    let (access_token, expires_in) =
-        state.tokens.issue(&user.id, &id).map_err(|error| crate::problem::internal(&error))?;
-    Ok(TokenPair { access_token, refresh_token, token_type: "Bearer", expires_in })
 }
 
 impl Failure {

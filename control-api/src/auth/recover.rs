@@ -20,7 +20,7 @@ use super::{
 use crate::{
     ApiState, Problem, ProblemBody,
     body::Valid,
-    problem::{AccessProblems, CommonProblems, InputProblems},
+    problem::{},
     storage::StoreError,
     users::User,
 };
@@ -33,7 +33,7 @@ use crate::{
     path = "/api/v1/auth/forgot-password",
     tag = "auth",
     request_body = AddressRequest,
-    responses((status = 202, description = "If it has an account, a mail is on its way", body = Message), InputProblems, CommonProblems)
+    responses((status = 202, description = "If it has an account, a mail is on its way", body = Message), )
 )]
 pub(super) async fn forgot_password(
     State(state): State<ApiState>,
@@ -67,7 +67,7 @@ pub(super) struct ResetRequest {
     path = "/api/v1/auth/reset-password",
     tag = "auth",
     request_body = ResetRequest,
-    responses((status = 200, description = "It is set; log in", body = Message), InputProblems, CommonProblems)
+    responses((status = 200, description = "It is set; log in", body = Message), )
 )]
 pub(super) async fn reset_password(
     State(state): State<ApiState>,
@@ -115,9 +115,9 @@ pub(super) struct ChangeRequest {
         (status = 204, description = "Changed"),
         (status = 403, description = "The current password is wrong", body = ProblemBody, content_type = "application/problem+json"),
         (status = 409, description = "It was changed meanwhile, or the account has no password", body = ProblemBody, content_type = "application/problem+json"),
-        AccessProblems,
-        InputProblems,
-        CommonProblems
+        
+        
+        
     ),
     security(("bearer" = []))
 )]

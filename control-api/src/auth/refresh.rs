@@ -22,7 +22,7 @@ use super::{Login, revoke_login, secret};
 use crate::{
     ApiState, Problem,
     body::Valid,
-    problem::{CommonProblems, InputProblems, internal},
+    problem::{internal},
     storage::StoreError,
     time::now_ms,
     users::User,
@@ -112,8 +112,8 @@ pub(super) struct RefreshRequest {
     responses(
         (status = 200, description = "The next pair", body = TokenPair),
         (status = 401, description = "The token does not work, or not any more: log in", body = crate::ProblemBody, content_type = "application/problem+json"),
-        InputProblems,
-        CommonProblems
+        
+        
     )
 )]
 pub(super) async fn refresh(

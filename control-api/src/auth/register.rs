@@ -19,7 +19,7 @@ use super::{
 use crate::{
     ApiState, Problem,
     body::Valid,
-    problem::{CommonProblems, InputProblems},
+    problem::{},
     storage::{Filter, Index, Query, Record, StoreError, Stored},
     time::now_ms,
     users::{Plan, Preferences, User},
@@ -142,7 +142,7 @@ pub(super) struct RegisterRequest {
     path = "/api/v1/auth/register",
     tag = "auth",
     request_body = RegisterRequest,
-    responses((status = 202, description = "A mail is on its way", body = Message), InputProblems, CommonProblems)
+    responses((status = 202, description = "A mail is on its way", body = Message), )
 )]
 pub(super) async fn register(
     State(state): State<ApiState>,
@@ -186,7 +186,7 @@ pub(super) struct AddressRequest {
     path = "/api/v1/auth/verify-email/resend",
     tag = "auth",
     request_body = AddressRequest,
-    responses((status = 202, description = "If it is waited for, a mail is on its way", body = Message), InputProblems, CommonProblems)
+    responses((status = 202, description = "If it is waited for, a mail is on its way", body = Message), )
 )]
 pub(super) async fn resend(
     State(state): State<ApiState>,
@@ -223,8 +223,8 @@ pub(super) struct VerifyRequest {
     responses(
         (status = 200, description = "There is an account now; log in", body = Message),
         (status = 409, description = "The address has an account by now", body = crate::ProblemBody, content_type = "application/problem+json"),
-        InputProblems,
-        CommonProblems
+        
+        
     )
 )]
 pub(super) async fn verify_email(

@@ -13,7 +13,7 @@ use utoipa::ToSchema;
 use super::{CurrentUser, Login, revoke_all, revoke_login};
 use crate::{
     ApiState, Problem,
-    problem::{AccessProblems, CommonProblems},
+    problem::{},
     storage::{Filter, Query},
     time::{now_ms, rfc3339},
 };
@@ -23,7 +23,7 @@ use crate::{
     post,
     path = "/api/v1/auth/logout",
     tag = "auth",
-    responses((status = 204, description = "Logged out"), AccessProblems, CommonProblems),
+    responses((status = 204, description = "Logged out"), ),
     security(("bearer" = []))
 )]
 pub(super) async fn logout(
@@ -39,7 +39,7 @@ pub(super) async fn logout(
     post,
     path = "/api/v1/auth/logout-all",
     tag = "auth",
-    responses((status = 204, description = "Logged out everywhere"), AccessProblems, CommonProblems),
+    responses((status = 204, description = "Logged out everywhere"), ),
     security(("bearer" = []))
 )]
 pub(super) async fn logout_all(
@@ -76,7 +76,7 @@ struct LoginView {
     get,
     path = "/api/v1/auth/sessions",
     tag = "auth",
-    responses((status = 200, description = "The logins in force", body = LoginList), AccessProblems, CommonProblems),
+    responses((status = 200, description = "The logins in force", body = LoginList), ),
     security(("bearer" = []))
 )]
 pub(super) async fn sessions(
@@ -107,8 +107,8 @@ pub(super) async fn sessions(
         (status = 204, description = "It has ended"),
         (status = 400, description = "The id is no text", body = crate::ProblemBody, content_type = "application/problem+json"),
         (status = 404, description = "The user has no such login", body = crate::ProblemBody, content_type = "application/problem+json"),
-        AccessProblems,
-        CommonProblems
+        
+        
     ),
     security(("bearer" = []))
 )]

@@ -78,7 +78,6 @@ pub(super) struct ExportBody {
                 (String = "application/x-subrip; charset=utf-8"),
                 (String = "text/vtt; charset=utf-8"),
             )),
-        Refused<400>, Refused<401>, Refused<404>, Refused<429>, Refused<503>,
     )
 )]
 pub(super) async fn export(

@@ -19,7 +19,7 @@ use crate::{
     ApiState, Problem,
     auth::CurrentUser,
     body::ValidQuery,
-    pages::{PageQuery, Refused, no_cursor},
+    pages::{PageQuery, no_cursor},
     storage::{Cursor, Filter, Key, MAX_PAGE, Query, StoreError},
     time::rfc3339,
 };
@@ -117,7 +117,6 @@ pub(super) struct DetailQuery {
     params(PageQuery),
     responses(
         (status = 200, description = "A page of them", body = HistoryPage),
-        Refused<400>, Refused<401>, Refused<429>, Refused<503>,
     )
 )]
 pub(super) async fn list(
@@ -141,7 +140,6 @@ pub(super) async fn list(
     params(("id" = String, Path, description = "Its id in the history"), DetailQuery),
     responses(
         (status = 200, description = "The session", body = HistoryDetail),
-        Refused<400>, Refused<401>, Refused<404>, Refused<429>, Refused<503>,
     )
 )]
 pub(super) async fn read(
@@ -176,7 +174,6 @@ pub(super) async fn read(
     params(("id" = String, Path, description = "Its id in the history")),
     responses(
         (status = 204, description = "It is deleted"),
-        Refused<400>, Refused<401>, Refused<404>, Refused<429>, Refused<503>,
     )
 )]
 pub(super) async fn delete(
@@ -197,7 +194,7 @@ pub(super) async fn delete(
     path = "/api/v1/history",
     tag = "history",
     security(("bearer" = [])),
-    responses((status = 204, description = "It is deleted"), Refused<401>, Refused<429>, Refused<503>)
+    responses((status = 204, description = "It is deleted"),)
 )]
 pub(super) async fn delete_all(
     State(state): State<ApiState>,

@@ -18,7 +18,7 @@ use crate::{
     ApiState, Problem,
     auth::CurrentUser,
     body::ValidQuery,
-    pages::{Refused, no_cursor},
+    pages::{no_cursor},
     storage::{Collection, Cursor, Filter, Key, Query, Record, StoreError},
     time::rfc3339,
 };
@@ -100,7 +100,6 @@ struct Match {
     params(SearchQuery),
     responses(
         (status = 200, description = "What was found in a part of your history", body = SearchPage),
-        Refused<400>, Refused<401>, Refused<429>, Refused<503>,
     )
 )]
 pub(super) async fn search(

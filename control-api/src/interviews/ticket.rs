@@ -21,7 +21,6 @@ use crate::{
     ApiState, Problem,
     auth::CurrentUser,
     cache::{Cache, CacheError},
-    pages::Refused,
     problem::internal,
 };
 
@@ -74,7 +73,6 @@ pub(super) struct Ticket {
     params(("id" = String, Path, description = "The interview's id")),
     responses(
         (status = 201, description = "A ticket", body = Ticket),
-        Refused<400>, Refused<401>, Refused<404>, Refused<429>, Refused<503>,
     )
 )]
 pub(super) async fn issue(

@@ -10,8 +10,10 @@ use control_api::history::{Begin, KeptAnswer, KeptSource, KeptTimings, TurnText}
 /// 2026-11-23T20:15:00Z.
 pub(crate) const BEGAN: i64 = 1_795_464_900_000;
 
+/// A session with an id of its own for each name, user and time.
 pub(crate) fn begin<'a>(session_id: &'a str, user_id: &'a str, at: i64) -> Begin<'a> {
-    Begin { session_id, user_id, interview_id: None, language: "en", at }
+    let id = Box::leak(format!("{user_id}.{session_id}.{at}").into_boxed_str());
+    Begin { id, session_id, user_id, interview_id: None, language: "en", at }
 }
 
 /// Two seconds from `start_ms` on.
