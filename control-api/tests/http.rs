@@ -1,5 +1,7 @@
 //! The API over a real socket: health, version, each error, and its description.
 
+#![allow(clippy::unwrap_used)] // A test may panic.
+
 #[path = "common/api.rs"]
 mod api;
 
