@@ -2,6 +2,8 @@
 //!
 //! Not here: the division of a turn into cues (unit tests), who may export what (`history.rs`).
 
+#![allow(clippy::unwrap_used)] // A test may panic.
+
 #[path = "common/api.rs"]
 mod api;
 #[path = "common/formats.rs"]
@@ -78,7 +80,7 @@ async fn hostile() -> Written {
     written("../../*Title* \"<b>\"\r\nX: y", async |history, session| {
         for (n, text) in HOSTILE.iter().enumerate() {
             let n = n as u64 + 1;
-            let role = if n % 2 == 0 { "candidate" } else { "interviewer" };
+            let role = if n.is_multiple_of(2) { "candidate" } else { "interviewer" };
             history.turn(session, &turn(n, role, text, n * 3_000)).await.unwrap();
             let mut answer = answer_to(n, n, &format!("{text}\n\n    {text}\n{text}"));
             answer.question = (*text).to_owned();
