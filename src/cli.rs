@@ -30,6 +30,10 @@ pub(crate) enum Command {
     Transcribe(Transcribe),
     /// List, fetch and verify weights
     Models(Models),
+    /// The keys that sign access tokens
+    Keys(Keys),
+    /// Print every setting with its default and what it does, as a file to begin with
+    Settings,
     /// Check this machine and say what to do about what is missing
     Doctor,
 }
@@ -121,6 +125,18 @@ pub(crate) enum ModelsAction {
         /// Which; the configured ones by default
         name: Option<String>,
     },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Keys {
+    #[command(subcommand)]
+    pub(crate) action: KeysAction,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeysAction {
+    /// Add a key, which signs in six minutes, and remove those that are not needed any more; logs nobody out
+    Rotate,
 }
 
 fn speed(text: &str) -> Result<f64, String> {

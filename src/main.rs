@@ -55,6 +55,11 @@ fn run(cli: Cli) -> Result<ExitCode, Error> {
             Command::Stream(arguments) => command::stream::run(&settings, arguments).await,
             Command::Transcribe(arguments) => command::transcribe::run(settings, arguments).await,
             Command::Models(arguments) => command::models::run(&settings, arguments).await,
+            Command::Keys(arguments) => command::keys::run(&settings, &arguments),
+            Command::Settings => {
+                print!("{}", include_str!("../docs/settings.toml"));
+                Ok(ExitCode::SUCCESS)
+            }
             Command::Doctor => command::doctor::run(&settings).await,
         }
     });

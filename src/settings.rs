@@ -31,7 +31,7 @@ pub(crate) use self::{
 use std::{
     env, fmt,
     net::{IpAddr, Ipv4Addr, SocketAddr},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use engine::config::{SessionConfig, SessionLimits};
@@ -91,6 +91,11 @@ impl Settings {
     /// Lists every unknown name, malformed value and impossible combination.
     pub(crate) fn load(file: Option<&Path>) -> Result<Self, SettingsError> {
         Self::from_sources(file, &env::vars_os().filter_map(utf8).collect::<Vec<_>>())
+    }
+
+    /// Where the keys lie that sign access tokens.
+    pub(crate) fn keys_dir(&self) -> PathBuf {
+        self.accounts.keys_dir.clone().unwrap_or_else(|| self.storage.dir.join("keys"))
     }
 
     fn from_sources(file: Option<&Path>, environment: &[(String, String)]) -> Result<Self, SettingsError> {

@@ -22,6 +22,7 @@ use crate::{
     ApiState, Problem,
     auth::CurrentUser,
     body::{Valid, ValidQuery},
+    idempotency::{self, IdempotencyKey},
     pages::PageQuery,
     storage::{Filter, Index, Query, Record, StoreError, Stored},
     time::{now_ms, rfc3339},

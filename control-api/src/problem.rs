@@ -3,7 +3,7 @@
 //! A handler returns a [`Problem`]; [`complete`] writes it, with what only the outside knows. It also rewrites the plain-text
 //! errors of axum itself, so that no error answer looks different.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 use axum::{
     body::{Body, to_bytes},
@@ -14,10 +14,7 @@ use axum::{
 };
 use chrono::{SecondsFormat, Utc};
 use serde::Serialize;
-use utoipa::{
-    IntoResponses, ToSchema,
-    openapi::{ContentBuilder, Ref, RefOr, Response as OpenApiResponse, ResponseBuilder},
-};
+use utoipa::ToSchema;
 
 use crate::{blobs::BlobError, cache::CacheError, jobs::JobsError, storage::StoreError};
 

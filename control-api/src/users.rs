@@ -20,9 +20,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
     ApiState,
-    idempotency::Remembered,
-    quotas::Usage,
-    storage::{Filter, Index, Record, StoreError},
+    storage::{Index, Record},
 };
 
 /// A user, as kept. Times are unix ms.

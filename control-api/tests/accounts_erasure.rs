@@ -20,7 +20,7 @@ use control_api::{
     history::TurnRecord,
     interviews::Interview,
     storage::{Filter, StoreError},
-    users::User,
+    users::{Cv, User},
 };
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -69,6 +69,8 @@ async fn fill(api: &Api, user: &str) {
         language: "en".to_owned(),
     };
     api.state.records().insert(&turn).await.unwrap();
+    let text = Cv { id: user.to_owned(), text: CANARY.repeat(3), updated_at: 0 };
+    api.state.records().insert(&text).await.unwrap();
     let cv = BlobKey::new(format!("users/{user}/cv")).unwrap();
     api.state.blobs.put(&cv, Bytes::from_static(CANARY.as_bytes())).await.unwrap();
     let ttl = Duration::from_secs(60);

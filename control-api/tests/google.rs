@@ -349,6 +349,8 @@ fn login(id: &str, user_id: &str) -> Login {
         user_id: user_id.to_owned(),
         token_hash: "hash".to_owned(),
         previous_hash: None,
+        seed: None,
+        user_agent: None,
         renewed_at: 1,
         created_at: 1,
         expires_at: i64::MAX,

@@ -27,6 +27,7 @@ pub(crate) async fn run(mut settings: Settings, arguments: Demo) -> Result<ExitC
     settings.storage =
         Storage { dir: folder.path().to_owned(), mongodb_url: None, redis_url: None, s3: None };
     settings.accounts.smtp_url = None;
+    settings.accounts.keys_dir = None;
     if let Some(path) = arguments.cv {
         settings.candidate.cv = Some(Document::read(path)?);
     }

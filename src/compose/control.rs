@@ -71,7 +71,7 @@ pub(crate) fn build(settings: &Settings, dir: &Path, metrics: PrometheusHandle) 
         }
         None => Arc::new(FolderMailer::new(dir.join("mail"), &settings.accounts.mail_from)?),
     };
-    let keys = KeyFolder::open(settings.accounts.keys_dir.clone().unwrap_or_else(|| dir.join("keys")))?;
+    let keys = KeyFolder::open(settings.keys_dir())?;
     let tokens = Arc::new(AccessTokens::new(&settings.accounts.issuer, AUDIENCE, keys.keys()?));
     keepers.push(AbortOnDropHandle::new(tokio::spawn(follow_keys(keys, Arc::clone(&tokens)))));
 

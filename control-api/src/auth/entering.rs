@@ -20,14 +20,7 @@ use super::{
     register::{registration_of, user_of},
     secret,
 };
-use crate::{
-    ApiState, Problem, ProblemBody,
-    body::Valid,
-    cache::Limit,
-    problem::{},
-    storage::Stored,
-    users::User,
-};
+use crate::{ApiState, Problem, ProblemBody, body::Valid, cache::Limit, storage::Stored, users::User};
 
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -56,8 +49,6 @@ pub(super) struct LoginRequest {
         (status = 200, description = "Logged in", body = TokenPair),
         (status = 401, description = "Address or password is wrong", body = ProblemBody, content_type = "application/problem+json"),
         (status = 403, description = "The address is not confirmed yet", body = ProblemBody, content_type = "application/problem+json"),
-        
-        
     )
 )]
 pub(super) async fn login(

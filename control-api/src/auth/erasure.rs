@@ -19,10 +19,9 @@ use crate::{
     blobs::BlobPrefix,
     body::Valid,
     jobs::{Handlers, Job, JobFailure, JobsError, NewJob},
-    problem::{},
     storage::{Filter, Query, Record as _, Schema},
     time::now_ms,
-    users::User,
+    users::{Cv, User},
 };
 
 #[derive(Deserialize, Validate, ToSchema)]
@@ -43,9 +42,6 @@ pub(super) struct DeleteRequest {
     responses(
         (status = 204, description = "The account is closed, and is being erased"),
         (status = 403, description = "The password is wrong or missing, or the login is not recent", body = ProblemBody, content_type = "application/problem+json"),
-        
-        
-        
     ),
     security(("bearer" = []))
 )]

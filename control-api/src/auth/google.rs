@@ -24,13 +24,7 @@ use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{GoogleSettings, TokenPair, refresh};
-use crate::{
-    ApiState, Problem, ProblemBody,
-    body::Valid,
-    cache::CacheError,
-    storage::StoreError,
-    users::User,
-};
+use crate::{ApiState, Problem, body::Valid, cache::CacheError, storage::StoreError, users::User};
 use account::user_of;
 use provider::Provider;
 

@@ -143,6 +143,11 @@ impl SigningKeys {
     pub fn new(newest: SigningKey, older: Vec<SigningKey>) -> Self {
         Self { keys: std::iter::once(newest).chain(older).collect() }
     }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.keys.len()
+    }
 }
 
 const BEGIN: &str = "-----BEGIN PRIVATE KEY-----";

@@ -17,13 +17,7 @@ use super::{
     register::{AddressRequest, nobody, user_of},
     revocation,
 };
-use crate::{
-    ApiState, Problem, ProblemBody,
-    body::Valid,
-    problem::{},
-    storage::StoreError,
-    users::User,
-};
+use crate::{ApiState, Problem, ProblemBody, body::Valid, storage::StoreError, users::User};
 
 /// Sends a link to set a new password.
 ///
@@ -115,9 +109,6 @@ pub(super) struct ChangeRequest {
         (status = 204, description = "Changed"),
         (status = 403, description = "The current password is wrong", body = ProblemBody, content_type = "application/problem+json"),
         (status = 409, description = "It was changed meanwhile, or the account has no password", body = ProblemBody, content_type = "application/problem+json"),
-        
-        
-        
     ),
     security(("bearer" = []))
 )]

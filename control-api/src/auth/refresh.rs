@@ -20,12 +20,7 @@ use uuid::Uuid;
 
 use super::{Login, revoke_login, secret};
 use crate::{
-    ApiState, Problem,
-    body::Valid,
-    problem::{internal},
-    storage::StoreError,
-    time::now_ms,
-    users::User,
+    ApiState, Problem, body::Valid, problem::internal, storage::StoreError, time::now_ms, users::User,
 };
 
 /// What a client is given to be somebody.
@@ -112,8 +107,6 @@ pub(super) struct RefreshRequest {
     responses(
         (status = 200, description = "The next pair", body = TokenPair),
         (status = 401, description = "The token does not work, or not any more: log in", body = crate::ProblemBody, content_type = "application/problem+json"),
-        
-        
     )
 )]
 pub(super) async fn refresh(

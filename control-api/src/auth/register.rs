@@ -19,7 +19,6 @@ use super::{
 use crate::{
     ApiState, Problem,
     body::Valid,
-    problem::{},
     storage::{Filter, Index, Query, Record, StoreError, Stored},
     time::now_ms,
     users::{Plan, Preferences, User},
@@ -223,8 +222,6 @@ pub(super) struct VerifyRequest {
     responses(
         (status = 200, description = "There is an account now; log in", body = Message),
         (status = 409, description = "The address has an account by now", body = crate::ProblemBody, content_type = "application/problem+json"),
-        
-        
     )
 )]
 pub(super) async fn verify_email(

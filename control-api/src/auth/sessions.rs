@@ -13,7 +13,6 @@ use utoipa::ToSchema;
 use super::{CurrentUser, Login, revoke_all, revoke_login};
 use crate::{
     ApiState, Problem,
-    problem::{},
     storage::{Filter, Query},
     time::{now_ms, rfc3339},
 };
@@ -107,8 +106,6 @@ pub(super) async fn sessions(
         (status = 204, description = "It has ended"),
         (status = 400, description = "The id is no text", body = crate::ProblemBody, content_type = "application/problem+json"),
         (status = 404, description = "The user has no such login", body = crate::ProblemBody, content_type = "application/problem+json"),
-        
-        
     ),
     security(("bearer" = []))
 )]

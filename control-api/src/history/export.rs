@@ -17,7 +17,7 @@ use super::{
     KeptAnswer,
     reading::{Said, SessionBody, TurnBody, counted, said, shown},
 };
-use crate::{ApiState, Problem, auth::CurrentUser, body::ValidQuery, pages::Refused, problem::internal};
+use crate::{ApiState, Problem, auth::CurrentUser, body::ValidQuery, problem::internal};
 
 /// In which format.
 #[derive(Deserialize, Validate, IntoParams)]

@@ -18,7 +18,7 @@ use crate::{
     ApiState, Problem,
     auth::CurrentUser,
     body::ValidQuery,
-    pages::{no_cursor},
+    pages::no_cursor,
     storage::{Collection, Cursor, Filter, Key, Query, Record, StoreError},
     time::rfc3339,
 };
