@@ -15,7 +15,7 @@ use std::{
 use client::{ClientConfig, ClientError, Sender, connect};
 use http::Http;
 use protocol::{ClientMessage, ServerMessage};
-use serde_json::{Value, json};
+use serde_json::json;
 use server::Server;
 
 const PASSWORD: &str = "Correct horse 7";
@@ -128,8 +128,8 @@ async fn a_live_session_ends_with_its_login() {
     assert_eq!(usage["email"], "ann@example.org");
     let mut config = ClientConfig::new(server.ws.clone());
     config.token = Some(user.token().to_owned().into());
-    let (sender, mut events) = connect(&config).await.unwrap();
-    start(&sender).await;
+    let (mut sender, mut events) = connect(&config).await.unwrap();
+    start(&mut sender).await;
     let first = events.next().await.unwrap().unwrap();
     assert!(matches!(first.message, ServerMessage::StreamStarted { .. }));
 
@@ -150,7 +150,7 @@ async fn a_live_session_ends_with_its_login() {
     assert!(matches!(refused, ClientError::Rejected { status: 401, .. }), "{refused}");
 }
 
-async fn start(sender: &Sender) {
+async fn start(sender: &mut Sender) {
     let start = json!({"type": "start_stream", "audio": {"codec": "pcm_s16le", "sample_rate": 16_000, "channels": 1}});
     let start: ClientMessage = serde_json::from_value(start).unwrap();
     sender.send(&start).await.unwrap();

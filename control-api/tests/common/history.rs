@@ -5,14 +5,20 @@
 // Each suite uses a part.
 #![allow(dead_code)]
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+
 use control_api::history::{Begin, KeptAnswer, KeptSource, KeptTimings, TurnText};
+use uuid::Uuid;
 
 /// 2026-11-23T20:15:00Z.
 pub(crate) const BEGAN: i64 = 1_795_464_900_000;
 
 /// A session with an id of its own for each name, user and time.
 pub(crate) fn begin<'a>(session_id: &'a str, user_id: &'a str, at: i64) -> Begin<'a> {
-    let id = Box::leak(format!("{user_id}.{session_id}.{at}").into_boxed_str());
+    let mut hash = DefaultHasher::new();
+    (session_id, user_id, at).hash(&mut hash);
+    let id = Uuid::from_u64_pair(hash.finish(), 1 << 63).to_string();
+    let id = Box::leak(id.into_boxed_str());
     Begin { id, session_id, user_id, interview_id: None, language: "en", at }
 }
 

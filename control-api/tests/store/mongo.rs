@@ -42,10 +42,15 @@ async fn queries_use_the_declared_indexes() {
     ] {
         let mut query = query;
         for page in ["first", "second"] {
+            let profile = database.collection::<Document>("system.profile");
+            let asked = || doc! { "op": "query", "command.find": "accounts" };
+            let before = profile.count_documents(asked()).await.unwrap();
             let found = accounts.find(&query).await.unwrap();
-            let latest = database.collection::<Document>("system.profile");
-            let latest =
-                latest.find_one(doc! { "op": "query", "command.find": "accounts" }).sort(doc! { "ts": -1 });
+            // The profiler writes after the answer is sent.
+            while profile.count_documents(asked()).await.unwrap() == before {
+                time::sleep(Duration::from_millis(5)).await;
+            }
+            let latest = profile.find_one(asked()).sort(doc! { "$natural": -1 });
             let latest = latest.await.unwrap().unwrap();
             let plan = latest.get_str("planSummary").unwrap();
             assert!(plan.starts_with("IXSCAN") || plan.starts_with("EXPRESS_IXSCAN"), "{query:?}: {plan}");
