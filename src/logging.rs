@@ -1,5 +1,7 @@
 //! Logs as text or JSON: a server to standard output, a tool, whose output is something else, to standard error. Never transcripts, answers, CV text or tokens.
 
+use std::io::IsTerminal as _;
+
 use tracing_subscriber::{EnvFilter, fmt, fmt::writer::BoxMakeWriter};
 
 use crate::{Error, settings::Log};
@@ -13,7 +15,8 @@ pub(crate) fn start(log: &Log, default: &str, serves: bool) -> Result<(), Error>
         EnvFilter::try_new(directives).map_err(|error| format!("log.level is {level:?}: {error}"))?;
     let writer =
         if serves { BoxMakeWriter::new(std::io::stdout) } else { BoxMakeWriter::new(std::io::stderr) };
-    let builder = fmt().with_env_filter(filter).with_writer(writer);
+    let on_terminal = if serves { std::io::stdout().is_terminal() } else { std::io::stderr().is_terminal() };
+    let builder = fmt().with_env_filter(filter).with_ansi(on_terminal).with_writer(writer);
     if log.json {
         builder.json().init();
     } else {
