@@ -46,8 +46,11 @@ fn main() -> ExitCode {
 fn run(cli: Cli) -> Result<ExitCode, Error> {
     let settings = Settings::load(cli.config.as_deref())?;
     let serves = matches!(cli.command, Command::Serve(_));
-    logging::start(&settings.log, cli.command.default_log_level(), serves)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let _logging = {
+        let _inside = runtime.enter();
+        logging::start(&settings.log, cli.command.default_log_level(), serves)?
+    };
     let code = runtime.block_on(async {
         match cli.command {
             Command::Demo(arguments) => command::demo::run(settings, arguments).await,

@@ -169,6 +169,7 @@ fn a_real_tokeniser_finds_no_control_token_and_fewer_tokens_than_estimated() {
             profile: text.to_owned(),
             cv: format!("{text}\n").repeat(40),
             job_description: text.repeat(20),
+            ..CandidateContext::default()
         };
         let mut history = History::default();
         (0..30).for_each(|turn| history.said(turn, Role::Candidate, text));
@@ -200,7 +201,7 @@ proptest! {
                 _ => history.suggested(n, text),
             }
         }
-        let context = CandidateContext { profile, cv, job_description: job };
+        let context = CandidateContext { profile, cv, job_description: job, ..CandidateContext::default() };
         let question = Question {
             text: format!("{asked} tell me about a time when zebra"),
             length,
@@ -262,6 +263,7 @@ fn candidate() -> CandidateContext {
         profile: "Maya Lindqvist, applying as Staff Engineer".to_owned(),
         cv: CV.to_owned(),
         job_description: "Staff Engineer, payments.\n\nYou make slow things fast.".to_owned(),
+        ..CandidateContext::default()
     }
 }
 

@@ -70,7 +70,10 @@ impl ContextProvider for OneCandidate {
 
 /// Keeps the last sessions in memory, bounded in sessions and events; the oldest go first. Clones keep the same.
 #[derive(Clone, Debug, Default)]
-pub struct RecentSessions(Arc<Mutex<VecDeque<(String, Vec<ServerEvent>)>>>);
+pub struct RecentSessions(Arc<Mutex<VecDeque<Kept>>>);
+
+/// A session's id and its events.
+type Kept = (String, Vec<ServerEvent>);
 
 impl RecentSessions {
     /// The events kept of a session.

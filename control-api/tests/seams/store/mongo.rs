@@ -12,7 +12,8 @@ use mongodb::{
 };
 use tokio::time;
 
-use crate::{Account, SCHEMAS, Token, mongo_settings, mongod::Mongod, shared_mongod};
+use super::{Account, SCHEMAS, Token, mongo_settings, shared_mongod};
+use crate::mongod::Mongod;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn queries_use_the_declared_indexes() {

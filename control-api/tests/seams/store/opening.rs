@@ -14,7 +14,8 @@ use control_api::storage::{
 use futures_util::FutureExt as _;
 use tokio::time;
 
-use crate::{Account, SCHEMAS, mongo_settings, mongod::Mongod};
+use super::{Account, SCHEMAS, mongo_settings};
+use crate::mongod::Mongod;
 
 #[tokio::test]
 async fn it_is_waited_for_and_says_so() {

@@ -2,11 +2,7 @@
 //!
 //! Not here: forged tokens (`forged_tokens.rs`).
 
-#![allow(clippy::unwrap_used)] // A test may panic.
-
-#[path = "common/api.rs"]
-mod api;
-
+use crate::api;
 use std::{
     fs,
     os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},

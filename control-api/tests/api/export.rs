@@ -2,15 +2,9 @@
 //!
 //! Not here: the division of a turn into cues (unit tests), who may export what (`history.rs`).
 
-#![allow(clippy::unwrap_used)] // A test may panic.
-
-#[path = "common/api.rs"]
-mod api;
-#[path = "common/formats.rs"]
-mod formats;
-#[path = "common/history.rs"]
-mod written;
-
+use crate::api;
+use crate::formats;
+use crate::written;
 use api::Api;
 use control_api::{
     history::{KeptSession, SessionHistory},

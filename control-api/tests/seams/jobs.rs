@@ -2,16 +2,9 @@
 //!
 //! Not here: the worker's timing, which is tested in virtual time beside it.
 
-#![allow(clippy::unwrap_used)] // A test may panic.
-
-#[path = "common/log.rs"]
-mod log;
-#[path = "common/mongod.rs"]
-#[allow(dead_code)] // It is not killed here.
-mod mongod;
-#[path = "common/redis_server.rs"]
-mod redis_server;
-
+use crate::log;
+use crate::mongod;
+use crate::redis_server;
 use std::{
     collections::BTreeMap,
     sync::{

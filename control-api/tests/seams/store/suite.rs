@@ -9,7 +9,7 @@ use control_api::storage::{
 use futures_util::future;
 use serde_json::{Map, Value, json};
 
-use crate::{Account, Google, Token, ids, model};
+use super::{Account, Google, Token, ids, model};
 
 pub(crate) async fn records_are_kept_changed_and_deleted(store: Arc<dyn Store>) {
     let accounts = Collection::<Account>::new(store);

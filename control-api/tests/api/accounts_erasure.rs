@@ -2,13 +2,8 @@
 //!
 //! Not here: MongoDB's and Redis's files.
 
-#![allow(clippy::unwrap_used)] // A test may panic.
-
-#[path = "common/account.rs"]
-mod account;
-#[path = "common/api.rs"]
-mod api;
-
+use crate::account;
+use crate::api;
 use std::{path::Path, time::Duration};
 
 use account::{PASSWORD, bearer, login, registered, user_id};

@@ -2,14 +2,8 @@
 //!
 //! Not here: what is asked of the store in one step (`store_conformance.rs`).
 
-#![allow(clippy::unwrap_used)] // A test may panic.
-
-#[path = "common/api.rs"]
-mod api;
-#[path = "common/mongod.rs"]
-#[allow(dead_code, reason = "other suites stop it")]
-mod mongod;
-
+use crate::api;
+use crate::mongod;
 use std::sync::Arc;
 
 use control_api::{

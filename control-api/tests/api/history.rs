@@ -2,13 +2,8 @@
 //!
 //! Not here: exports (`export.rs`), the live session that is written down.
 
-#![allow(clippy::unwrap_used)] // A test may panic.
-
-#[path = "common/api.rs"]
-mod api;
-#[path = "common/history.rs"]
-mod written;
-
+use crate::api;
+use crate::written;
 use api::{Api, answer};
 use control_api::{
     ApiState,

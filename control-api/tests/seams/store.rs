@@ -2,21 +2,13 @@
 //!
 //! Not here: bounds that are checked before a store is asked; those are unit tests.
 
-#![allow(clippy::unwrap_used)] // A test may panic.
-
-#[path = "store/model.rs"]
 mod model;
-#[path = "store/mongo.rs"]
 mod mongo;
-#[path = "common/mongod.rs"]
-mod mongod;
-#[path = "store/opening.rs"]
 mod opening;
-#[path = "store/sqlite.rs"]
 mod sqlite;
-#[path = "store/suite.rs"]
 mod suite;
 
+use crate::mongod;
 use std::sync::Arc;
 
 use control_api::storage::{

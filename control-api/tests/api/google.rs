@@ -2,13 +2,8 @@
 //!
 //! Not here: other ways to log in, what a login is good for.
 
-#![allow(clippy::unwrap_used)] // A test may panic.
-
-#[path = "common/api.rs"]
-mod api;
-#[path = "common/oidc_issuer.rs"]
-mod oidc_issuer;
-
+use crate::api;
+use crate::oidc_issuer;
 use std::{sync::Arc, time::Duration};
 
 use api::{Api, answer};

@@ -1,10 +1,6 @@
 //! The API over a real socket: health, version, each error, and its description.
 
-#![allow(clippy::unwrap_used)] // A test may panic.
-
-#[path = "common/api.rs"]
-mod api;
-
+use crate::api;
 use std::{
     collections::BTreeMap,
     sync::{
@@ -251,7 +247,7 @@ async fn shutdown_does_not_wait_for_ever() {
 #[tokio::test]
 async fn the_description_is_the_committed_one() {
     let body = Api::start().await.get("/api/v1/openapi.json").await.body + "\n";
-    let committed = include_str!("openapi.json");
+    let committed = include_str!("../openapi.json");
     if body != committed {
         let now = concat!(env!("CARGO_TARGET_TMPDIR"), "/openapi.json");
         std::fs::write(now, body).unwrap();

@@ -16,7 +16,7 @@ use futures_util::future;
 use rusqlite::Connection;
 use serde_json::{Map, Value, json};
 
-use crate::{Account, SCHEMAS};
+use super::{Account, SCHEMAS};
 
 async fn open(file: &Path) -> Arc<SqliteStore> {
     let store = SqliteStore::open(file).await.unwrap();
@@ -182,7 +182,13 @@ async fn kill_9_loses_nothing_acknowledged() {
     for round in 0..20 {
         let before = acknowledged.len();
         let mut child = Command::new(env::current_exe().unwrap())
-            .args(["--exact", "sqlite::child_that_writes", "--ignored", "--nocapture", "--test-threads=1"])
+            .args([
+                "--exact",
+                "store::sqlite::child_that_writes",
+                "--ignored",
+                "--nocapture",
+                "--test-threads=1",
+            ])
             .env(CHILD, &file)
             .stdout(Stdio::piped())
             .spawn()
@@ -264,7 +270,7 @@ async fn child_that_writes() {
     future::join_all(writers.collect::<Vec<_>>()).await;
 }
 
-/// `cargo test --release -p control-api --test store_conformance figures -- --ignored --nocapture`
+/// `cargo test --release -p control-api --test seams figures -- --ignored --nocapture`
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "figures, which nothing asserts"]
 async fn figures() {

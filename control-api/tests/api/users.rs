@@ -2,11 +2,7 @@
 //!
 //! Not here: logging in (`auth.rs`).
 
-#![allow(clippy::unwrap_used)] // A test may panic.
-
-#[path = "common/api.rs"]
-mod api;
-
+use crate::api;
 use std::time::Duration;
 
 use api::{Api, answer};

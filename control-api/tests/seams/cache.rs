@@ -2,11 +2,7 @@
 //!
 //! Not here: what keys mean.
 
-#![allow(clippy::unwrap_used)] // A test may panic.
-
-#[path = "common/redis_server.rs"]
-mod redis_server;
-
+use crate::redis_server;
 use std::{
     collections::BTreeSet,
     sync::Arc,

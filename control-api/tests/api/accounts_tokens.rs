@@ -2,13 +2,8 @@
 //!
 //! Not here: access tokens that are forged, the arithmetic of grace (`auth::refresh`).
 
-#![allow(clippy::unwrap_used)] // A test may panic.
-
-#[path = "common/account.rs"]
-mod account;
-#[path = "common/api.rs"]
-mod api;
-
+use crate::account;
+use crate::api;
 use std::{collections::HashSet, time::Duration};
 
 use account::{PASSWORD, bearer, login, login_id, registered, user_id};

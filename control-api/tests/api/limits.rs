@@ -2,14 +2,8 @@
 //!
 //! Not here: the arithmetic (`cache_conformance.rs`).
 
-#![allow(clippy::unwrap_used)] // A test may panic.
-
-#[path = "common/api.rs"]
-mod api;
-#[path = "common/redis_server.rs"]
-#[allow(dead_code, reason = "other suites restart it")]
-mod redis_server;
-
+use crate::api;
+use crate::redis_server;
 use std::{sync::Arc, time::Duration};
 
 use api::Api;

@@ -11,7 +11,7 @@ use proptest::{
 };
 use tokio::{runtime::Handle, task};
 
-use crate::Account;
+use super::Account;
 
 /// Must run on a runtime with several threads.
 pub(crate) async fn check(store: Arc<dyn Store>) {

@@ -2,11 +2,7 @@
 //!
 //! Not here: what mails say, and sending them again.
 
-#![allow(clippy::unwrap_used)] // A test may panic.
-
-#[path = "common/smtp_server.rs"]
-mod smtp_server;
-
+use crate::smtp_server;
 use std::{
     os::unix::fs::PermissionsExt as _,
     time::{Duration, Instant},

@@ -2,11 +2,7 @@
 //!
 //! Not here: who may read a blob.
 
-#![allow(clippy::unwrap_used)] // A test may panic.
-
-#[path = "common/s3_server.rs"]
-mod s3_server;
-
+use crate::s3_server;
 use std::{
     fs,
     path::{Path, PathBuf},

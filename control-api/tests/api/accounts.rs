@@ -2,13 +2,8 @@
 //!
 //! Not here: refresh tokens (`accounts_tokens.rs`), erasing (`accounts_erasure.rs`).
 
-#![allow(clippy::unwrap_used)] // A test may panic.
-
-#[path = "common/account.rs"]
-mod account;
-#[path = "common/api.rs"]
-mod api;
-
+use crate::account;
+use crate::api;
 use std::{net::TcpListener, sync::Arc, time::Instant};
 
 use account::{PASSWORD, bearer, login, register, registered, token_in};

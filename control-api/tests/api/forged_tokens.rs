@@ -2,11 +2,7 @@
 //!
 //! Each is shown on a socket to a route that asks who calls. Not here: keys in a folder (`keys.rs`), routes' own rules.
 
-#![allow(clippy::unwrap_used)] // A test may panic.
-
-#[path = "common/api.rs"]
-mod api;
-
+use crate::api;
 use std::sync::Arc;
 
 use api::Api;

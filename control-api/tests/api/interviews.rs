@@ -2,11 +2,7 @@
 //!
 //! Not here: the handshake at which a ticket is shown (the root crate's tests).
 
-#![allow(clippy::unwrap_used)] // A test may panic.
-
-#[path = "common/api.rs"]
-mod api;
-
+use crate::api;
 use std::sync::Arc;
 
 use api::{Api, answer};

@@ -2,11 +2,7 @@
 //!
 //! Not here: the routes that have them.
 
-#![allow(clippy::unwrap_used)] // A test may panic.
-
-#[path = "common/api.rs"]
-mod api;
-
+use crate::api;
 use std::{
     sync::{
         Arc,

@@ -2,13 +2,8 @@
 //!
 //! Not here: accounts that are erased (`auth`), sessions that were never to be kept (`no_store`), MongoDB's files.
 
-#![allow(clippy::unwrap_used)] // A test may panic.
-
-#[path = "common/api.rs"]
-mod api;
-#[path = "common/history.rs"]
-mod written;
-
+use crate::api;
+use crate::written;
 use std::{fs, path::Path, sync::Arc};
 
 use api::{Api, Outbox, answer};
