@@ -48,7 +48,9 @@ impl SessionRecorder for Histories {
             kept: None,
             questions: HashMap::new(),
             heard_ms: 0,
-            over: false,
+            end: None,
+            deleted: false,
+            full: false,
             patience: self.patience,
             away_since: None,
         })
@@ -65,8 +67,12 @@ struct Writer {
     /// Of answers that are not complete: as many as run at once.
     questions: HashMap<u64, String>,
     heard_ms: u64,
-    /// Nothing more is kept: it ended, was deleted, or is too large.
-    over: bool,
+    /// How it ended: reason, audio in ms, unix ms.
+    end: Option<(String, u64, i64)>,
+    /// The user deleted it: nothing more is kept.
+    deleted: bool,
+    /// It is too large: nothing more is kept, but its end.
+    full: bool,
     patience: Duration,
     /// The store was not there when it was last asked. When the patience has run out, each event has one try.
     away_since: Option<Instant>,
@@ -77,7 +83,7 @@ impl SessionWriter for Writer {
         self.patiently(Some(&event.message)).boxed()
     }
 
-    /// Of a connection that was lost, the end is when it was noticed.
+    /// Keeps how it ended. Of a connection that was lost, the end is when it was noticed.
     fn close(&mut self) -> BoxFuture<'_, Result<(), PortError>> {
         self.patiently(None).boxed()
     }
@@ -86,16 +92,17 @@ impl SessionWriter for Writer {
 impl Writer {
     /// Keeps `message`, or that there are no more, as often as it takes.
     async fn patiently(&mut self, message: Option<&ServerMessage>) -> Result<(), PortError> {
-        if self.over {
+        if self.deleted || (self.full && message.is_some()) {
             return Ok(());
         }
-        let closed_at = now_ms();
+        if message.is_none() {
+            self.end.get_or_insert_with(|| (LOST.to_owned(), self.heard_ms, now_ms()));
+        }
         let mut pause = FIRST_PAUSE;
         loop {
-            let kept = match (message, &self.kept) {
-                (Some(message), _) => self.keep(message).await,
-                (None, Some(kept)) => self.history.end(kept, "lost", self.heard_ms, closed_at).await,
-                (None, None) => Ok(()),
+            let kept = match message {
+                Some(message) => self.keep(message).await,
+                None => self.keep_end().await,
             };
             match kept {
                 Err(HistoryError::Store(StoreError::Unavailable { .. })) if self.is_patient() => {
@@ -104,11 +111,11 @@ impl Writer {
                 }
                 // The user does not want it.
                 Err(HistoryError::Deleted) => {
-                    self.over = true;
+                    self.deleted = true;
                     return Ok(());
                 }
                 Err(error) => {
-                    self.over |= error == HistoryError::Full;
+                    self.full |= error == HistoryError::Full;
                     return Err(PortError(error.to_string()));
                 }
                 Ok(()) => return Ok(()),
@@ -158,15 +165,24 @@ impl Writer {
                 self.history.withdraw_answer(kept, *answer_id).await?;
             }
             ServerMessage::StreamEnded { reason, totals } => {
-                let kept = self.begun("auto").await?;
-                self.history.end(&kept, &name(reason), totals.audio_ms, now_ms()).await?;
-                self.over = true;
+                self.end = Some((name(reason), totals.audio_ms, now_ms()));
+                return Ok(());
             }
             _ => return Ok(()),
         }
         // It was asked, and was there.
         self.away_since = None;
         Ok(())
+    }
+
+    async fn keep_end(&mut self) -> Result<(), HistoryError> {
+        let Some((reason, audio_ms, at)) = self.end.clone() else { return Ok(()) };
+        // Of a connection on which nothing was said and that was lost, there is nothing to tell.
+        if self.kept.is_none() && reason == LOST {
+            return Ok(());
+        }
+        let kept = self.begun("auto").await?;
+        self.history.end(&kept, &reason, audio_ms, at).await
     }
 
     /// The session's record, made with the first thing that there is to keep.
@@ -234,5 +250,7 @@ fn now_ms() -> i64 {
     chrono::Utc::now().timestamp_millis()
 }
 
+/// The end of a connection that said no goodbye.
+const LOST: &str = "lost";
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
