@@ -63,8 +63,8 @@ pub(crate) fn account_ports(settings: &Settings, state: &ApiState) -> Ports {
     Ports {
         authorizer: Arc::new(bridge::Doors { state: state.clone(), others }),
         context: Arc::new(bridge::Candidates { state: state.clone(), local: local.context }),
-        recorder: Arc::new(bridge::Histories::new(state, local.recorder)),
-        meter: Arc::new(bridge::Meters { state: state.clone(), local: local.meter }),
+        recorder: Arc::new(bridge::Histories::new(state, local.recorder, settings.storage.history_patience)),
+        meter: Arc::new(bridge::Meters::new(state.clone(), local.meter)),
     }
 }
 
@@ -281,11 +281,14 @@ pub(crate) async fn serve(
     Ok(Servers { ws, http, stop, tasks, _keepers: keepers })
 }
 
-/// Accounts whose erasure a queue has forgotten: the in-process one with the process, Redis with its disk.
+/// Accounts whose erasure a queue has forgotten, as Redis lost its disk, or given up, as a store was away for all its tries.
 async fn resume_erasures(state: ApiState) {
-    while let Err(problem) = control_api::auth::resume_erasures(&state).await {
-        tracing::warn!(status = problem.status().as_u16(), "closed accounts cannot be looked for yet");
-        tokio::time::sleep(ERASURES_PAUSE).await;
+    loop {
+        while let Err(problem) = control_api::auth::resume_erasures(&state).await {
+            tracing::warn!(status = problem.status().as_u16(), "closed accounts cannot be looked for yet");
+            tokio::time::sleep(ERASURES_PAUSE).await;
+        }
+        tokio::time::sleep(ERASURES_EVERY).await;
     }
 }
 
@@ -317,5 +320,6 @@ async fn bind(name: &str, address: SocketAddr) -> Result<TcpListener, Error> {
 
 /// An interview, and some.
 const ANSWERS_AGE: Duration = Duration::from_secs(2 * 3_600);
+const ERASURES_EVERY: Duration = Duration::from_secs(3_600);
 const ERASURES_PAUSE: Duration = Duration::from_secs(10);
 const METRICS_UPKEEP: Duration = Duration::from_secs(5);

@@ -1,26 +1,24 @@
 //! An account's life with the real binary: registered, proven, entered; a live session with a ticket, found in the history,
 //! exported, deleted; and what becomes of a live session when its login ends.
 
+#[path = "support/account.rs"]
+mod account;
 #[path = "support/http.rs"]
 mod http;
 #[path = "support/server.rs"]
 mod server;
 
 use std::{
-    fs,
-    path::{Path, PathBuf},
+    path::PathBuf,
     time::{Duration, Instant},
 };
 
+use account::{SPOKEN, delete_account, enter, files_with, sample, unkept_session, wait_for, walk};
 use client::{ClientConfig, ClientError, Sender, connect};
 use http::Http;
 use protocol::{ClientMessage, ServerMessage};
 use serde_json::json;
 use server::Server;
-
-const PASSWORD: &str = "Correct horse 7";
-/// Said in the sample interview.
-const SPOKEN: &str = "latency of a production system";
 
 #[test]
 fn from_registration_to_erasure() {
@@ -30,70 +28,14 @@ fn from_registration_to_erasure() {
     let refused = server.try_stream(&["--speed", "0"], &[sample()]).unwrap_err();
     assert!(refused.contains("log in"), "{refused}");
 
-    let user = enter(&server, "ann@example.org");
-    let cv = json!({"text": fs::read_to_string("samples/cv.txt").unwrap()});
-    assert_eq!(user.json("PUT", "/api/v1/users/me/cv", Some(&cv)).0, 200);
-    let planned = json!({"title": "Second round", "company": "Example", "position": "Engineer"});
-    let (status, interview) = user.post("/api/v1/interviews", &planned);
-    assert_eq!(status, 201, "{interview}");
-    let ticket = |user: &Http| {
-        let path = format!("/api/v1/interviews/{}/ticket", interview["id"].as_str().unwrap());
-        let (status, ticket) = user.post(&path, &json!({}));
-        assert_eq!(status, 201, "{ticket}");
-        ticket
-    };
-
-    let first = ticket(&user);
-    let address = format!("{}?ticket={}", server.ws, first["ticket"].as_str().unwrap());
-    let events = server.try_stream_to(&address, &["--speed", "0"], &[sample()]).unwrap();
-    let started = &events[0];
-    assert_eq!((&started["type"], &started["session_id"]), (&json!("stream_started"), &first["session_id"]));
-    let answers: Vec<_> = events.iter().filter(|event| event["type"] == "answer").collect();
-    assert!(
-        answers.iter().any(|answer| !answer["sources"].as_array().unwrap().is_empty()),
-        "the CV is known"
-    );
-    let again = server.try_stream_to(&address, &["--speed", "0"], &[sample()]).unwrap_err();
-    assert!(again.contains("ticket"), "a ticket works once: {again}");
-
-    let session = wait_for("the session in the history", || {
-        let (status, page) = user.get("/api/v1/history");
-        assert_eq!(status, 200, "{page}");
-        let session = page["items"].as_array()?.first()?.clone();
-        (!session["ended_at"].is_null()).then_some(session)
-    });
-    assert_eq!(session["interview_title"], "Second round", "{session}");
-    let path = format!("/api/v1/history/{}", session["id"].as_str().unwrap());
-    let (status, whole) = user.get(&path);
-    assert_eq!(status, 200);
-    assert!(whole.to_string().contains(SPOKEN), "{whole}");
-    for format in ["txt", "md", "srt", "vtt", "json"] {
-        let (status, text) = user.text("GET", &format!("{path}/export?format={format}"), None);
-        assert_eq!(status, 200, "{format}");
-        assert!(
-            text.split_whitespace().collect::<Vec<_>>().join(" ").contains("production"),
-            "{format}: {text}"
-        );
-    }
-    let (status, found) = user.get("/api/v1/history/search?q=PRODUCTION%20latency");
-    assert_eq!(status, 200);
-    assert!(!found["items"].as_array().unwrap().is_empty(), "{found}");
-
-    let stranger = enter(&server, "eve@example.org");
-    assert_eq!(stranger.get(&path).0, 404, "another user's history is not there");
-    let (_, usage) = user.get("/api/v1/users/me/usage");
-    assert!(usage.to_string().contains("live_minutes"), "{usage}");
-
+    let (user, secrets) = walk(&server);
     assert!(!files_with(&server.data_dir(), SPOKEN).is_empty(), "the history is in the folder");
-    let (status, deleted) = user.json("DELETE", "/api/v1/users/me", Some(&json!({"password": PASSWORD})));
-    assert!(status < 300, "{status} {deleted}");
-    assert_eq!(user.get("/api/v1/users/me").0, 401);
+    delete_account(&user);
     wait_for("nothing of the user in the folder", || {
         (files_with(&server.data_dir(), SPOKEN).is_empty()).then_some(())
     });
-    assert!(!server.log().contains(SPOKEN), "nothing that was said is logged");
-    for secret in [PASSWORD, first["ticket"].as_str().unwrap(), "ann@example.org"] {
-        assert!(!server.log().contains(secret), "no secret is logged");
+    for secret in &secrets {
+        assert!(!server.log().contains(secret), "no secret is logged, nor what was said");
     }
     assert_eq!(nobody.get("/health/ready").0, 200);
     assert_eq!(server.terminate(), Some(0));
@@ -102,16 +44,7 @@ fn from_registration_to_erasure() {
 #[test]
 fn a_session_that_is_not_to_be_kept_leaves_no_trace() {
     let server = Server::start(&[("INTERVIEWAI_AUTH", "accounts")]);
-    let user = enter(&server, "ann@example.org");
-    let wish = json!({"privacy": {"save_history": false}});
-    assert_eq!(user.json("PATCH", "/api/v1/users/me/preferences", Some(&wish)).0, 200);
-    let (_, interview) = user.post("/api/v1/interviews", &json!({"title": "Private"}));
-    let path = format!("/api/v1/interviews/{}/ticket", interview["id"].as_str().unwrap());
-    let (_, ticket) = user.post(&path, &json!({}));
-    let address = format!("{}?ticket={}", server.ws, ticket["ticket"].as_str().unwrap());
-    let events = server.try_stream_to(&address, &["--speed", "0"], &[sample()]).unwrap();
-    assert!(events.iter().any(|event| event.to_string().contains(SPOKEN)), "it was heard");
-    assert_eq!(user.get("/api/v1/history").1["items"], json!([]));
+    unkept_session(&server);
     let folder = server.stop();
     assert_eq!(
         files_with(folder.path(), SPOKEN),
@@ -154,64 +87,4 @@ async fn start(sender: &mut Sender) {
     let start = json!({"type": "start_stream", "audio": {"codec": "pcm_s16le", "sample_rate": 16_000, "channels": 1}});
     let start: ClientMessage = serde_json::from_value(start).unwrap();
     sender.send(&start).await.unwrap();
-}
-
-/// Registers, proves the address with the mail in the folder, and logs in.
-fn enter(server: &Server, email: &str) -> Http {
-    let nobody = Http::new(&server.http);
-    let registration = json!({
-        "email": email, "password": PASSWORD, "first_name": "Ann", "last_name": "Lee", "terms_accepted": true,
-    });
-    let (status, told) = wait_for("the store", || {
-        let answer = nobody.post("/api/v1/auth/register", &registration);
-        (answer.0 != 503).then_some(answer)
-    });
-    assert_eq!(status, 202, "{told}");
-    let token = wait_for("the mail", || token_for(&server.data_dir().join("mail"), email));
-    let (status, told) = nobody.post("/api/v1/auth/verify-email", &json!({"token": token}));
-    assert!(status < 300, "{status} {told}");
-    let (status, pair) = nobody.post("/api/v1/auth/login", &json!({"email": email, "password": PASSWORD}));
-    assert_eq!(status, 200, "{pair}");
-    nobody.with_token(pair["access_token"].as_str().unwrap())
-}
-
-/// The token of the link in the newest mail to `email`.
-fn token_for(folder: &Path, email: &str) -> Option<String> {
-    let mails = fs::read_dir(folder).ok()?.map(|entry| entry.unwrap().path());
-    let texts = mails.filter_map(|path| fs::read_to_string(path).ok());
-    let mail = texts.filter(|text| text.contains(&format!("To: {email}"))).max()?;
-    // Long lines are folded, and `=` is written as a code then.
-    let text = mail.replace("=\r\n", "").replace("=3D", "=");
-    let token = text.split("token=").nth(1)?;
-    Some(token.chars().take_while(|c| c.is_ascii_alphanumeric() || "-_".contains(*c)).collect())
-}
-
-#[allow(clippy::disallowed_methods, reason = "a test's own thread waits for another process")]
-fn wait_for<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
-    let until = Instant::now() + Duration::from_secs(60);
-    while Instant::now() < until {
-        if let Some(found) = ask() {
-            return found;
-        }
-        std::thread::sleep(Duration::from_millis(100));
-    }
-    panic!("waited 60 s for {what}");
-}
-
-fn files_with(folder: &Path, text: &str) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            found.extend(files_with(&path, text));
-        } else if fs::read(&path).is_ok_and(|bytes| bytes.windows(text.len()).any(|at| at == text.as_bytes()))
-        {
-            found.push(path);
-        }
-    }
-    found
-}
-
-fn sample() -> PathBuf {
-    PathBuf::from("samples/interview.flac")
 }

@@ -154,6 +154,11 @@ impl Reservation {
         Self { user_id: user_id.to_owned(), month: Month(month.into()), amounts: amounts.to_vec() }
     }
 
+    /// Nothing, of this month: what is used is taken when it is settled. For work that goes on where a plan cannot be asked.
+    pub fn nothing(user_id: &str) -> Self {
+        Self { user_id: user_id.to_owned(), month: Month::of(now_ms()), amounts: Vec::new() }
+    }
+
     /// The month that it was taken from, as yyyymm.
     pub fn month(&self) -> u32 {
         u32::try_from(self.month.0).expect("a year has a few digits")

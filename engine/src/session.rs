@@ -133,10 +133,12 @@ impl Session {
         };
         // A preference that this server does not know any more is no reason to have no session.
         let preferred = engine.defaults.updated(context.preferences.clone());
-        let (config, unknown) = match preferred {
+        let (mut config, unknown) = match preferred {
             Ok(config) => (config, None),
             Err(error) => (engine.defaults.clone(), Some(error.to_string())),
         };
+        // Who cannot be asked, or was not understood, may have wished to leave no trace.
+        config.save_history &= missing.is_none() && context.preferences.save_history != Some(false);
         let config = match start.config {
             Some(update) => config.updated(update).map_err(|e| ClientError::malformed(e.to_string()))?,
             None => config,
@@ -174,7 +176,10 @@ impl Session {
         session.warm_model();
         session.prefill();
         if let Some(why) = missing {
-            session.warn("context_unavailable", format!("answers know nothing of the candidate: {why}"));
+            session.warn(
+                "context_unavailable",
+                format!("answers know nothing of the candidate, and nothing is kept unless asked for: {why}"),
+            );
         }
         if let Some(why) = unknown {
             session.warn("preferences_ignored", format!("the account's preferences are not used: {why}"));

@@ -1,6 +1,6 @@
 //! What is kept of a session: each event becomes a record, sooner or later.
 //!
-//! A store that is away is tried for a while, as events wait behind. Not here: which sessions are kept, the queue (`engine`),
+//! A store that is away is tried for a while, as events wait behind. What is lost then is counted by the engine. Not here: which sessions are kept, the queue (`engine`),
 //! what the records look like (`control_api::history`).
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
@@ -25,11 +25,13 @@ pub(crate) struct Histories {
     history: SessionHistory,
     /// Of who sits at this machine.
     local: Arc<dyn SessionRecorder>,
+    /// How long a store that is away is tried, before what waits is lost and the client warned.
+    patience: Duration,
 }
 
 impl Histories {
-    pub(crate) fn new(state: &ApiState, local: Arc<dyn SessionRecorder>) -> Self {
-        Self { history: SessionHistory::new(state), local }
+    pub(crate) fn new(state: &ApiState, local: Arc<dyn SessionRecorder>, patience: Duration) -> Self {
+        Self { history: SessionHistory::new(state), local, patience }
     }
 }
 
@@ -46,7 +48,11 @@ impl SessionRecorder for Histories {
             kept: None,
             questions: HashMap::new(),
             heard_ms: 0,
-            over: false,
+            end: None,
+            deleted: false,
+            full: false,
+            patience: self.patience,
+            away_since: None,
         })
     }
 }
@@ -61,57 +67,69 @@ struct Writer {
     /// Of answers that are not complete: as many as run at once.
     questions: HashMap<u64, String>,
     heard_ms: u64,
-    /// Nothing more is kept: it ended, was deleted, or is too large.
-    over: bool,
+    /// How it ended: reason, audio in ms, unix ms.
+    end: Option<(String, u64, i64)>,
+    /// The user deleted it: nothing more is kept.
+    deleted: bool,
+    /// It is too large: nothing more is kept, but its end.
+    full: bool,
+    patience: Duration,
+    /// The store was not there when it was last asked. When the patience has run out, each event has one try.
+    away_since: Option<Instant>,
 }
 
 impl SessionWriter for Writer {
     fn write<'a>(&'a mut self, event: &'a ServerEvent) -> BoxFuture<'a, Result<(), PortError>> {
-        async move {
-            let until = Instant::now() + PATIENCE;
-            let mut pause = FIRST_PAUSE;
-            loop {
-                match self.keep(&event.message).await {
-                    Err(HistoryError::Store(StoreError::Unavailable { .. })) if Instant::now() < until => {
-                        sleep(pause).await;
-                        pause = (pause * 2).min(LONGEST_PAUSE);
-                    }
-                    // The user does not want it.
-                    Err(HistoryError::Deleted) => {
-                        self.over = true;
-                        return Ok(());
-                    }
-                    Err(error) => {
-                        self.over |= error == HistoryError::Full;
-                        return Err(PortError(error.to_string()));
-                    }
-                    Ok(()) => return Ok(()),
-                }
-            }
-        }
-        .boxed()
+        self.patiently(Some(&event.message)).boxed()
     }
 
-    /// Of a connection that was lost, the end is when it was noticed.
+    /// Keeps how it ended. Of a connection that was lost, the end is when it was noticed.
     fn close(&mut self) -> BoxFuture<'_, Result<(), PortError>> {
-        async move {
-            let (Some(kept), false) = (&self.kept, self.over) else { return Ok(()) };
-            let ended = self.history.end(kept, "lost", self.heard_ms, now_ms()).await;
-            match ended {
-                Ok(()) | Err(HistoryError::Deleted) => Ok(()),
-                Err(error) => Err(PortError(error.to_string())),
-            }
-        }
-        .boxed()
+        self.patiently(None).boxed()
     }
 }
 
 impl Writer {
-    /// May be called again with the same message after an error.
-    async fn keep(&mut self, message: &ServerMessage) -> Result<(), HistoryError> {
-        if self.over {
+    /// Keeps `message`, or that there are no more, as often as it takes.
+    async fn patiently(&mut self, message: Option<&ServerMessage>) -> Result<(), PortError> {
+        if self.deleted || (self.full && message.is_some()) {
             return Ok(());
         }
+        if message.is_none() {
+            self.end.get_or_insert_with(|| (LOST.to_owned(), self.heard_ms, now_ms()));
+        }
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let kept = match message {
+                Some(message) => self.keep(message).await,
+                None => self.keep_end().await,
+            };
+            match kept {
+                Err(HistoryError::Store(StoreError::Unavailable { .. })) if self.is_patient() => {
+                    sleep(pause).await;
+                    pause = (pause * 2).min(LONGEST_PAUSE);
+                }
+                // The user does not want it.
+                Err(HistoryError::Deleted) => {
+                    self.deleted = true;
+                    return Ok(());
+                }
+                Err(error) => {
+                    self.full |= error == HistoryError::Full;
+                    return Err(PortError(error.to_string()));
+                }
+                Ok(()) => return Ok(()),
+            }
+        }
+    }
+
+    /// Whether to try again, as the store is away; asked each time that it is.
+    fn is_patient(&mut self) -> bool {
+        self.away_since.get_or_insert_with(Instant::now).elapsed() < self.patience
+    }
+
+    /// May be called again with the same message after an error.
+    async fn keep(&mut self, message: &ServerMessage) -> Result<(), HistoryError> {
         match message {
             ServerMessage::Transcription(heard) => {
                 let kept = self.begun(&heard.language).await?;
@@ -130,6 +148,7 @@ impl Writer {
             }
             ServerMessage::AnswerStarted { answer_id, question, .. } => {
                 self.questions.insert(*answer_id, question.clone());
+                return Ok(());
             }
             ServerMessage::Answer(answer) => {
                 let kept = self.begun("auto").await?;
@@ -139,20 +158,31 @@ impl Writer {
             }
             ServerMessage::AnswerCancelled { answer_id, .. } => {
                 // One that was not complete was not kept.
-                if self.questions.remove(answer_id).is_none()
-                    && let Some(kept) = &self.kept
-                {
-                    self.history.withdraw_answer(kept, *answer_id).await?;
+                if self.questions.remove(answer_id).is_some() {
+                    return Ok(());
                 }
+                let Some(kept) = &self.kept else { return Ok(()) };
+                self.history.withdraw_answer(kept, *answer_id).await?;
             }
             ServerMessage::StreamEnded { reason, totals } => {
-                let kept = self.begun("auto").await?;
-                self.history.end(&kept, &name(reason), totals.audio_ms, now_ms()).await?;
-                self.over = true;
+                self.end = Some((name(reason), totals.audio_ms, now_ms()));
+                return Ok(());
             }
-            _ => {}
+            _ => return Ok(()),
         }
+        // It was asked, and was there.
+        self.away_since = None;
         Ok(())
+    }
+
+    async fn keep_end(&mut self) -> Result<(), HistoryError> {
+        let Some((reason, audio_ms, at)) = self.end.clone() else { return Ok(()) };
+        // Of a connection on which nothing was said and that was lost, there is nothing to tell.
+        if self.kept.is_none() && reason == LOST {
+            return Ok(());
+        }
+        let kept = self.begun("auto").await?;
+        self.history.end(&kept, &reason, audio_ms, at).await
     }
 
     /// The session's record, made with the first thing that there is to keep.
@@ -220,7 +250,7 @@ fn now_ms() -> i64 {
     chrono::Utc::now().timestamp_millis()
 }
 
-/// How long a store that is away is tried with one event, before that is lost and the client warned.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// The end of a connection that said no goodbye.
+const LOST: &str = "lost";
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);

@@ -24,8 +24,13 @@ pub(crate) async fn run(mut settings: Settings, arguments: Demo) -> Result<ExitC
     settings.auth = Auth::Off;
     // Nothing of it is kept, wherever the server of the same settings keeps things.
     let folder = tempfile::tempdir()?;
-    settings.storage =
-        Storage { dir: folder.path().to_owned(), mongodb_url: None, redis_url: None, s3: None };
+    settings.storage = Storage {
+        dir: folder.path().to_owned(),
+        mongodb_url: None,
+        redis_url: None,
+        s3: None,
+        ..settings.storage
+    };
     settings.accounts.smtp_url = None;
     settings.accounts.keys_dir = None;
     if let Some(path) = arguments.cv {

@@ -2,7 +2,10 @@
 //!
 //! Not here: opening it (`compose`).
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use control_api::blobs::S3Settings;
 use secrecy::SecretString;
@@ -20,6 +23,8 @@ pub(crate) struct Storage {
     pub(crate) redis_url: Option<SecretString>,
     /// Files lie in a bucket then.
     pub(crate) s3: Option<S3Settings>,
+    /// How long a store that is away is waited for, before what a session has to keep is lost.
+    pub(crate) history_patience: Duration,
 }
 
 impl Reader {
@@ -27,7 +32,8 @@ impl Reader {
         let mongodb_url = self.url("storage.mongodb_url", &["mongodb://", "mongodb+srv://"]);
         let redis_url = self.url("storage.redis_url", &["redis://", "rediss://"]);
         let s3 = self.s3();
-        Some(Storage { dir: self.storage_dir()?, mongodb_url, redis_url, s3 })
+        let history_patience = self.seconds("storage.history_patience_s", Duration::from_secs(60));
+        Some(Storage { dir: self.storage_dir()?, mongodb_url, redis_url, s3, history_patience })
     }
 
     /// A URL that may hold a password, so it is never shown.

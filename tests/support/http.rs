@@ -51,6 +51,12 @@ impl Http {
 
     /// Status and body as it is.
     pub(crate) fn text(&self, method: &str, path: &str, body: Option<&Value>) -> (u16, String) {
+        let (status, _, body) = self.whole(method, path, body);
+        (status, body)
+    }
+
+    /// Status, head in small letters, and body.
+    pub(crate) fn whole(&self, method: &str, path: &str, body: Option<&Value>) -> (u16, String, String) {
         let mut stream = TcpStream::connect(&self.address).expect("the API accepts");
         stream.set_read_timeout(Some(Duration::from_secs(60))).expect("a socket has time-outs");
         let body = body.map(Value::to_string).unwrap_or_default();
@@ -67,8 +73,9 @@ impl Http {
         stream.read_to_string(&mut answer).expect("the API answers in UTF-8");
         let (head, body) = answer.split_once("\r\n\r\n").expect("an answer has a head");
         let status = head.split(' ').nth(1).and_then(|code| code.parse().ok()).expect("a status");
-        let chunked = head.to_ascii_lowercase().contains("transfer-encoding: chunked");
-        (status, if chunked { dechunked(body) } else { body.to_owned() })
+        let head = head.to_ascii_lowercase();
+        let chunked = head.contains("transfer-encoding: chunked");
+        (status, head, if chunked { dechunked(body) } else { body.to_owned() })
     }
 }
 

@@ -32,6 +32,17 @@ pub(crate) fn run(command: &mut Command) -> (Output, String, String) {
     (output, out, err)
 }
 
+/// Streams `files` to `url` as `interviewai stream --json` does; what it complained about, when it failed.
+pub(crate) fn stream_to(url: &str, arguments: &[&str], files: &[PathBuf]) -> Result<Vec<Value>, String> {
+    let mut command = interviewai();
+    command.args(["stream", "--json", "--url", url]).args(arguments).args(files);
+    let (output, out, err) = run(&mut command);
+    if !output.status.success() {
+        return Err(err);
+    }
+    Ok(out.lines().map(|line| serde_json::from_str(line).expect("each line is JSON")).collect())
+}
+
 /// A server on free ports, killed when dropped.
 pub(crate) struct Server {
     child: Child,
@@ -43,8 +54,14 @@ pub(crate) struct Server {
 impl Server {
     /// `interviewai serve` with these environment variables.
     pub(crate) fn start(environment: &[(&str, &str)]) -> Self {
-        let folder = tempfile::tempdir().expect("a temporary folder");
+        Self::start_in(tempfile::tempdir().expect("a temporary folder"), environment)
+    }
+
+    /// As [`start`](Self::start), with what another one left in `folder`; its log is written anew.
+    pub(crate) fn start_in(folder: tempfile::TempDir, environment: &[(&str, &str)]) -> Self {
         let ready = folder.path().join("ready.json");
+        // Of one that was killed.
+        let _ = std::fs::remove_file(&ready);
         let log = std::fs::File::create(folder.path().join("log")).expect("a log file");
         let child = interviewai()
             .arg("serve")
@@ -114,13 +131,7 @@ impl Server {
         arguments: &[&str],
         files: &[PathBuf],
     ) -> Result<Vec<Value>, String> {
-        let mut command = interviewai();
-        command.args(["stream", "--json", "--url", url]).args(arguments).args(files);
-        let (output, out, err) = run(&mut command);
-        if !output.status.success() {
-            return Err(err);
-        }
-        Ok(out.lines().map(|line| serde_json::from_str(line).expect("each line is JSON")).collect())
+        stream_to(url, arguments, files)
     }
 
     /// Sends SIGTERM and waits; the exit code.
@@ -137,6 +148,12 @@ impl Server {
         let folder = std::mem::replace(&mut self.folder, tempfile::tempdir().expect("a temporary folder"));
         assert_eq!(self.terminate(), Some(0));
         folder
+    }
+
+    /// `kill -9`; the folder with what it left.
+    pub(crate) fn kill(mut self) -> tempfile::TempDir {
+        self.child.kill().expect("it runs");
+        std::mem::replace(&mut self.folder, tempfile::tempdir().expect("a temporary folder"))
     }
 }
 

@@ -68,6 +68,16 @@ impl RedisServer {
         assert!(self.running.is_some(), "redis-server does not start again:\n{}", log(self.folder.path()));
     }
 
+    /// Whether any command that was ever sent holds `text`: each is on its disk.
+    pub(crate) fn was_told(&self, text: &str) -> bool {
+        let files = std::fs::read_dir(self.folder.path().join("appendonlydir")).expect("it writes there");
+        let mut files = files.map(|file| std::fs::read(file.expect("it can be listed").path()));
+        files.any(|bytes| {
+            let bytes = bytes.expect("it can be read");
+            bytes.windows(text.len()).any(|at| at == text.as_bytes())
+        })
+    }
+
     /// Sends commands as a person would type them; returns the raw answers.
     pub(crate) fn type_in(&self, line: &str) -> String {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).expect("the server runs");

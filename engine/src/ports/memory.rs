@@ -259,7 +259,7 @@ mod tests {
     #[test]
     fn what_used_nothing_was_no_request() {
         let meter = meter(Some(1), Some(100));
-        let user = local_user();
+        let user = Principal::local();
         for _ in 0..3 {
             let taken = meter.take(&user, 60).unwrap();
             meter.give_back(&user, taken, 0);
