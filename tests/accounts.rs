@@ -1,5 +1,8 @@
 //! An account's life with the real binary: registered, proven, entered; a live session with a ticket, found in the history,
 //! exported, deleted; and what becomes of a live session when its login ends.
+//!
+//! Not here: other stores than the embedded ones (`storage.rs`).
+#![allow(clippy::unwrap_used)]
 
 #[path = "support/account.rs"]
 mod account;
@@ -79,7 +82,7 @@ async fn a_live_session_ends_with_its_login() {
     }
     assert!(told, "the client is told why");
     assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
-    let refused = connect(&config).await.err().expect("the token is dead");
+    let Err(refused) = connect(&config).await else { panic!("the token is dead") };
     assert!(matches!(refused, ClientError::Rejected { status: 401, .. }), "{refused}");
 }
 

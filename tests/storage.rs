@@ -13,15 +13,15 @@ mod mongod;
 #[allow(dead_code, reason = "other suites stop it")]
 #[path = "../control-api/tests/common/redis_server.rs"]
 mod redis_server;
+#[allow(dead_code, reason = "other suites ask more of it")]
+#[path = "../control-api/tests/common/s3_server.rs"]
+mod s3_server;
 #[path = "support/server.rs"]
 mod server;
 #[path = "support/stores.rs"]
 mod stores;
 
-use std::{
-    path::PathBuf,
-    time::{Duration, Instant},
-};
+use std::{fs, path::PathBuf};
 
 use account::{SPOKEN, delete_account, enter, files_with, live, unkept_session, wait_for, walk, with_a_turn};
 use http::Http;
@@ -30,8 +30,8 @@ use server::Server;
 use stores::Stores;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn from_registration_to_erasure_on_mongodb_and_redis() {
-    let Some(stores) = Stores::start().await else { return };
+async fn from_registration_to_erasure_on_mongodb_redis_and_s3() {
+    let Some(mut stores) = Stores::start().await else { return };
     let server = stores.server();
     let (user, secrets) = walk(&server);
     assert!(stores.document_with(SPOKEN).await, "the history is in MongoDB");
@@ -39,14 +39,18 @@ async fn from_registration_to_erasure_on_mongodb_and_redis() {
     assert_eq!(files_with(&server.data_dir(), SPOKEN), Vec::<PathBuf>::new(), "it is nowhere else");
     assert!(!stores.redis_was_told(SPOKEN), "nothing that was said is in Redis");
 
+    // As a feature would put it; while it cannot be erased, neither is the account forgotten.
+    let (_, me) = user.get("/api/v1/users/me");
+    let file = stores.s3.bucket_folder().join(format!("users/{}/file", me["id"].as_str().unwrap()));
+    fs::create_dir_all(file.parent().unwrap()).unwrap();
+    fs::write(&file, "a file").unwrap();
+    stores.s3.stop().await;
     delete_account(&user);
-    let until = Instant::now() + Duration::from_secs(60);
-    for trace in [SPOKEN, "ann@example.org"] {
-        while stores.document_with(trace).await {
-            assert!(Instant::now() < until, "{trace} is still there");
-            tokio::time::sleep(Duration::from_millis(200)).await;
-        }
-    }
+    stores.forget(SPOKEN).await;
+    assert!(stores.document_with("ann@example.org").await, "by it the rest is found");
+    stores.s3.restart().await;
+    stores.forget("ann@example.org").await;
+    assert!(!file.exists());
     for secret in &secrets {
         assert!(!server.log().contains(secret), "no secret is logged, nor what was said");
     }

@@ -45,10 +45,11 @@ pub(crate) fn build(settings: &Settings, dir: &Path, metrics: PrometheusHandle) 
     let mut readiness: Vec<Arc<dyn Readiness>> = vec![Arc::new(StoreReadiness(status))];
     let mut keepers = Vec::new();
 
+    let trying = JobSettings { tries: JOB_TRIES, ..JobSettings::default() };
     let (cache, jobs): (Arc<dyn Cache>, Arc<dyn Jobs>) = match &settings.storage.redis_url {
         None => {
             let cache = LocalCache::new(CACHE_ENTRIES, CACHE_BYTES);
-            (Arc::new(cache), Arc::new(StoredJobs::new(Arc::clone(&store), JobSettings::default())))
+            (Arc::new(cache), Arc::new(StoredJobs::new(Arc::clone(&store), trying)))
         }
         Some(url) => {
             let redis = RedisConnection::new(url)?;
@@ -57,7 +58,7 @@ pub(crate) fn build(settings: &Settings, dir: &Path, metrics: PrometheusHandle) 
                 .push(AbortOnDropHandle::new(tokio::spawn(watch_redis(redis.clone(), Arc::clone(&state)))));
             readiness.push(state);
             let cache = RedisCache::new(redis.clone());
-            (Arc::new(cache), Arc::new(RedisJobs::new(redis, JobSettings::default())))
+            (Arc::new(cache), Arc::new(RedisJobs::new(redis, trying)))
         }
     };
 
@@ -179,6 +180,8 @@ async fn follow_keys(keys: KeyFolder, tokens: Arc<AccessTokens>) {
 
 /// `aud` of access tokens.
 const AUDIENCE: &str = "interviewai-api";
+/// Over 10 to 20 minutes: a mail or an erasure outlives a restart of what it needs.
+const JOB_TRIES: u32 = 8;
 const CACHE_ENTRIES: u64 = 1_000_000;
 const CACHE_BYTES: u64 = 64 << 20;
 const MAX_BLOB_BYTES: usize = 32 << 20;

@@ -1,6 +1,8 @@
-//! Real MongoDB and Redis for the server, and a look at all that lies in them.
+//! Real MongoDB, Redis and S3 for the server, and a look at all that lies in them.
 //!
 //! Not here: how they are fetched and run (`control-api/tests/common`).
+
+use std::time::{Duration, Instant};
 
 use futures_util::TryStreamExt as _;
 use mongodb::{
@@ -9,18 +11,28 @@ use mongodb::{
 };
 use secrecy::ExposeSecret as _;
 
-use crate::{mongod::Mongod, redis_server::RedisServer, server::Server};
+use crate::{
+    mongod::Mongod,
+    redis_server::RedisServer,
+    s3_server::{self, S3Server},
+    server::Server,
+};
 
-/// Both, empty at first.
+/// All three, empty at first.
 pub(crate) struct Stores {
     mongod: Mongod,
     redis: RedisServer,
+    pub(crate) s3: S3Server,
 }
 
 impl Stores {
     /// `None`, and a line on stderr, when the machine's owner leaves one out.
     pub(crate) async fn start() -> Option<Self> {
-        Some(Self { mongod: Mongod::start().await?, redis: RedisServer::start().await? })
+        Some(Self {
+            mongod: Mongod::start().await?,
+            redis: RedisServer::start().await?,
+            s3: S3Server::start().await,
+        })
     }
 
     /// A server with accounts in them.
@@ -29,6 +41,10 @@ impl Stores {
             ("INTERVIEWAI_AUTH", "accounts"),
             ("INTERVIEWAI_MONGODB_URL", &self.mongod.url(DATABASE)),
             ("INTERVIEWAI_REDIS_URL", self.redis.url().expose_secret()),
+            ("INTERVIEWAI_STORAGE__S3_BUCKET", s3_server::BUCKET),
+            ("INTERVIEWAI_STORAGE__S3_ENDPOINT", &self.s3.endpoint()),
+            ("INTERVIEWAI_STORAGE__S3_ACCESS_KEY_ID", s3_server::ACCESS_KEY),
+            ("INTERVIEWAI_STORAGE__S3_SECRET_ACCESS_KEY", s3_server::SECRET_KEY),
         ])
     }
 
@@ -41,6 +57,15 @@ impl Stores {
             }
         }
         false
+    }
+
+    /// Waits until no document holds `text`.
+    pub(crate) async fn forget(&self, text: &str) {
+        let until = Instant::now() + Duration::from_secs(60);
+        while self.document_with(text).await {
+            assert!(Instant::now() < until, "{text} is still there");
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
     }
 
     /// Whether MongoDB was ever told `text`: its log of operations keeps what was deleted, until it is full.

@@ -69,6 +69,7 @@ impl RedisServer {
     }
 
     /// Whether any command that was ever sent holds `text`: each is on its disk.
+    #[allow(dead_code, reason = "the tests of the whole program ask")]
     pub(crate) fn was_told(&self, text: &str) -> bool {
         let files = std::fs::read_dir(self.folder.path().join("appendonlydir")).expect("it writes there");
         let mut files = files.map(|file| std::fs::read(file.expect("it can be listed").path()));
