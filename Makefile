@@ -83,3 +83,4 @@ help:
 	@echo '  INTERVIEWAI_SKIP_MONGOD=1    neither fetch MongoDB nor test with it'
 	@echo '  INTERVIEWAI_SKIP_SMTP=1      neither fetch an SMTP server nor test with it'
 	@echo '  INTERVIEWAI_SKIP_REDIS=1     neither install redis-server nor test with it'
+	@echo '  INTERVIEWAI_SKIP_SCHEMATHESIS=1  neither fetch Schemathesis nor test with it'

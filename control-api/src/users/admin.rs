@@ -27,9 +27,17 @@ use crate::{
 #[into_params(parameter_in = Query)]
 pub(super) struct Wanted {
     /// The whole address; capitals do not matter.
-    #[garde(length(min = 3, max = 254))]
+    #[garde(length(min = 3, max = 254), custom(printable))]
     #[param(min_length = 3, max_length = 254)]
     email: String,
+}
+
+/// The store is not asked for what no address can be.
+fn printable(email: &str, (): &()) -> garde::Result {
+    if email.chars().any(char::is_control) {
+        return Err(garde::Error::new("an address has no control characters"));
+    }
+    Ok(())
 }
 
 /// Whom was found.

@@ -1,11 +1,12 @@
 //! Tokens that are forged, confused with others, or of somebody who is gone: none is accepted.
 //!
-//! Each is shown on a socket to a route that asks who calls. Not here: keys in a folder (`keys.rs`), routes' own rules.
+//! Each is shown on a socket to `GET /api/v1/users/me`. Not here: keys in a folder (`keys.rs`), routes' own rules.
 
-use crate::api;
+use crate::{account, api};
 use std::sync::Arc;
 
-use api::Api;
+use account::{bearer, registered};
+use api::{Api, answer};
 use aws_lc_rs::{
     encoding::AsDer as _,
     hmac,
@@ -13,34 +14,33 @@ use aws_lc_rs::{
     rsa::{KeyPair as RsaKeyPair, KeySize},
     signature::{Ed25519KeyPair, KeyPair as _, RSA_PKCS1_SHA256},
 };
-use axum::{Router, routing::get};
 use base64::{
     Engine as _,
     engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD},
 };
 use control_api::{
-    ApiState,
     auth::{AccessTokens, CurrentUser, Login, SigningKey, SigningKeys},
     users::{Plan, Preferences, User},
 };
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_forged_or_confused_token_is_accepted() {
     let world = World::new().await;
-    let url = world.serve().await;
+    let url = world.url();
     let mut accepted = Vec::new();
     let forged = [
         world.wrong_signatures(),
         world.wrong_headers(),
         world.wrong_claims(),
         world.wrong_texts(),
-        world.other_secrets(),
+        world.other_secrets().await,
     ]
     .concat();
     assert!(forged.len() >= 80, "{}", forged.len());
-    assert_eq!(show(&url, &world.good()).await, (200, "ann".to_owned()), "the good token is good");
+    let (status, body) = show(&url, &world.good()).await;
+    let body: Value = serde_json::from_str(&body).unwrap();
+    assert_eq!((status, &body["id"]), (200, &json!("ann")), "the good token is good");
     assert_eq!(show(&url, &world.signed_by_rsa(&head("RS256", &world.rsa_kid), &claims())).await.0, 200);
     for (name, token) in &forged {
         let (status, body) = show(&url, token).await;
@@ -61,7 +61,7 @@ async fn no_forged_or_confused_token_is_accepted() {
 #[tokio::test(flavor = "multi_thread")]
 async fn only_a_bearer_in_the_header_is_a_login() {
     let world = World::new().await;
-    let url = world.serve().await;
+    let url = world.url();
     let good = world.good();
     let client = reqwest::Client::new();
     for authorization in [
@@ -121,17 +121,9 @@ impl World {
         Self { api, ed, ed_kid, rsa, rsa_kid }
     }
 
-    /// The route under test, on a socket.
-    async fn serve(&self) -> String {
-        async fn who(current: CurrentUser) -> String {
-            current.id().to_owned()
-        }
-        let router: Router<ApiState> = Router::new().route("/who", get(who));
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}/who", listener.local_addr().unwrap());
-        let router = router.with_state(self.api.state.clone());
-        tokio::spawn(async move { axum::serve(listener, router).await });
-        url
+    /// The route under test.
+    fn url(&self) -> String {
+        format!("{}/api/v1/users/me", self.api.url)
     }
 
     fn good(&self) -> String {
@@ -375,13 +367,25 @@ impl World {
         ]
     }
 
-    /// Secrets of other kinds.
-    fn other_secrets(&self) -> Vec<Case> {
+    /// Secrets of other kinds, those that the API gives out among them.
+    async fn other_secrets(&self) -> Vec<Case> {
+        let pair = registered(&self.api, "carol@example.org").await;
+        let refresh = pair["refresh_token"].as_str().unwrap().to_owned();
+        let interview = bearer(self.api.post("/api/v1/interviews", &json!({"title": "Engineer"})), &pair);
+        let (status, interview) = answer(interview).await;
+        assert_eq!(status, 201, "{interview}");
+        let path = format!("/api/v1/interviews/{}/ticket", interview["id"].as_str().unwrap());
+        let (status, ticket) = answer(bearer(self.api.post(&path, &json!({})), &pair)).await;
+        assert_eq!(status, 201, "{ticket}");
+        let (_, mail) = self.api.outbox.mail_to("carol@example.org", 0).await;
         vec![
-            ("a refresh token", URL_SAFE_NO_PAD.encode([7; 32])),
+            ("the secret of a refresh token", refresh.split_once('.').unwrap().1.to_owned()),
+            ("a refresh token", refresh),
+            ("a ticket", ticket["ticket"].as_str().unwrap().to_owned()),
+            ("the link of a mail", account::token_in(&mail)),
             ("the hash of a refresh token", "phone-hash".to_owned()),
             ("the login's id", "phone".to_owned()),
-            ("a ticket", URL_SAFE_NO_PAD.encode([9; 24])),
+            ("an interview's id", interview["id"].as_str().unwrap().to_owned()),
             ("a kid", self.ed_kid.clone()),
             ("null", "null".to_owned()),
             ("undefined", "undefined".to_owned()),

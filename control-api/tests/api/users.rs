@@ -214,6 +214,7 @@ async fn an_admin_finds_users_and_changes_their_plan() {
     assert_eq!((status, &found["users"][0]["id"]), (StatusCode::OK, &json!(user.id)));
     assert_eq!(root.get("/api/v1/admin/users?email=no@body.example").await.1, json!({"users": []}));
     assert_eq!(root.get("/api/v1/admin/users").await.0, 400);
+    assert_eq!(root.get("/api/v1/admin/users?email=a%00b").await.0, 400, "the store is not asked");
 
     let mut changes = api.state.cache.subscribe(CHANGED_TOPIC).await.unwrap();
     let (status, changed) = root.patch(&theirs, json!({"plan": "pro"})).await;

@@ -2,10 +2,16 @@
 //!
 //! Not here: other processes.
 
+// Each suite uses a part.
+#![allow(dead_code)]
+
 use std::{
     io,
     sync::{Arc, LazyLock, Mutex},
+    time::Duration,
 };
+
+use tracing_subscriber::{filter::Targets, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
 /// What is logged.
 #[derive(Clone, Default)]
@@ -25,6 +31,30 @@ impl Log {
             log
         });
         LOG.clone()
+    }
+
+    /// Everything that our crates say, and of others what an operator would see. Once in a process.
+    pub(crate) fn of_our_crates() -> Self {
+        let log = Log::default();
+        let lines = log.clone();
+        let layer = tracing_subscriber::fmt::layer().with_ansi(false).with_writer(move || lines.clone());
+        let levels = Targets::new()
+            .with_default(tracing::Level::INFO)
+            .with_target("control_api", tracing::Level::TRACE);
+        tracing_subscriber::registry().with(layer).with(levels).init();
+        tracing::trace!(target: "control_api", "the scan reads this level");
+        log
+    }
+
+    /// Waits until something is logged.
+    pub(crate) async fn wait_for(&self, what: &str) {
+        for _ in 0..600 {
+            if self.text().contains(what) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("`{what}` is not logged within 30 s:\n{}", self.text());
     }
 
     pub(crate) fn text(&self) -> String {

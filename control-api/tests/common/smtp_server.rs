@@ -2,6 +2,9 @@
 //!
 //! Fetched once into the cache by `python3 -m venv` and pip. Python's own `email` package reads what arrives. Not here: any client.
 
+// Each suite uses a part.
+#![allow(dead_code)]
+
 use std::{
     env, fs,
     io::{BufRead as _, BufReader},
