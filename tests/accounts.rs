@@ -17,7 +17,7 @@ use std::{
 use client::{ClientConfig, ClientError, Sender, connect};
 use http::Http;
 use protocol::{ClientMessage, ServerMessage};
-use serde_json::{Value, json};
+use serde_json::json;
 use server::Server;
 
 const PASSWORD: &str = "Correct horse 7";
