@@ -7,7 +7,6 @@
 #[path = "common/api.rs"]
 mod api;
 #[path = "common/redis_server.rs"]
-#[allow(dead_code, reason = "other suites restart it")]
 mod redis_server;
 
 use std::{sync::Arc, time::Duration};
