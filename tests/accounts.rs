@@ -1,8 +1,8 @@
 //! An account's life with the real binary: registered, proven, entered; a live session with a ticket, found in the history,
-//! exported, deleted; and what becomes of a live session when its login ends.
+//! exported, deleted; who gets a live session, what it knows, and what becomes of it when its login ends.
 //!
 //! Not here: other stores than the embedded ones (`storage.rs`).
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used)] // A test may panic.
 
 #[path = "support/account.rs"]
 mod account;
@@ -12,11 +12,13 @@ mod http;
 mod server;
 
 use std::{
+    io::{Read as _, Write as _},
+    net::TcpStream,
     path::PathBuf,
     time::{Duration, Instant},
 };
 
-use account::{SPOKEN, delete_account, enter, files_with, sample, unkept_session, wait_for, walk};
+use account::{SPOKEN, delete_account, enter, files_with, login, sample, unkept_session, wait_for, walk};
 use client::{ClientConfig, ClientError, Sender, connect};
 use http::Http;
 use protocol::{ClientMessage, ServerMessage};
@@ -84,6 +86,69 @@ async fn a_live_session_ends_with_its_login() {
     assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
     let Err(refused) = connect(&config).await else { panic!("the token is dead") };
     assert!(matches!(refused, ClientError::Rejected { status: 401, .. }), "{refused}");
+}
+
+#[test]
+fn no_socket_opens_before_its_caller_is_known() {
+    let server = Server::start(&[("INTERVIEWAI_AUTH", "accounts")]);
+    let user = enter(&server, "ann@example.org");
+    let (status, pair) = user.post("/api/v1/auth/login", &login("ann@example.org"));
+    assert_eq!(status, 200);
+    let [access, refresh] = ["access_token", "refresh_token"].map(|name| pair[name].as_str().unwrap());
+    let (_, interview) = user.post("/api/v1/interviews", &json!({"title": "Second round"}));
+    let path = format!("/api/v1/interviews/{}/ticket", interview["id"].as_str().unwrap());
+    let (_, ticket) = user.post(&path, &json!({}));
+    let ticket = ticket["ticket"].as_str().unwrap();
+    let authorized = |token: &str| format!("Authorization: Bearer {token}\r\n");
+    let evil = "Origin: https://evil.example\r\n";
+    for (name, query, headers, expected) in [
+        ("nobody", String::new(), String::new(), 401),
+        ("a refresh token", String::new(), authorized(refresh), 401),
+        ("a ticket as a token", String::new(), authorized(ticket), 401),
+        ("a token in the address", format!("?token={access}"), String::new(), 401),
+        ("a token as a ticket", format!("?ticket={access}"), String::new(), 401),
+        ("another origin", String::new(), format!("{evil}{}", authorized(access)), 403),
+        ("another origin with a ticket", format!("?ticket={ticket}"), evil.to_owned(), 403),
+        ("the ticket, which nobody has used yet", format!("?ticket={ticket}"), String::new(), 101),
+        ("the ticket again", format!("?ticket={ticket}"), String::new(), 401),
+        ("the token", String::new(), authorized(access), 101),
+    ] {
+        assert_eq!(handshake(&server.ws, &query, &headers), expected, "{name}");
+    }
+}
+
+/// The status of a WebSocket's handshake.
+fn handshake(ws: &str, query: &str, headers: &str) -> u16 {
+    let (address, path) = ws.strip_prefix("ws://").unwrap().split_once('/').unwrap();
+    let mut socket = TcpStream::connect(address).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    let request = format!(
+        "GET /{path}{query} HTTP/1.1\r\nHost: {address}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{headers}\r\n"
+    );
+    socket.write_all(request.as_bytes()).unwrap();
+    let mut answer = [0; 12];
+    socket.read_exact(&mut answer).unwrap();
+    std::str::from_utf8(&answer[9..]).unwrap().parse().unwrap()
+}
+
+#[test]
+fn a_live_session_knows_the_cv_of_its_account() {
+    let server = Server::start(&[("INTERVIEWAI_AUTH", "accounts")]);
+    let user = enter(&server, "ann@example.org");
+    // Not the one of the settings.
+    let line = "Reduced the latency of the production system of Zanzibar Post from 900 ms to 140 ms";
+    let cv = json!({"text": format!("Ann Lee\n\nEXPERIENCE\n- {line}\n- Bred rabbits\n")});
+    assert_eq!(user.json("PUT", "/api/v1/users/me/cv", Some(&cv)).0, 200);
+    let (_, interview) = user.post("/api/v1/interviews", &json!({"title": "Second round"}));
+    let path = format!("/api/v1/interviews/{}/ticket", interview["id"].as_str().unwrap());
+    let (_, ticket) = user.post(&path, &json!({}));
+    let address = format!("{}?ticket={}", server.ws, ticket["ticket"].as_str().unwrap());
+    let events = server.try_stream_to(&address, &["--speed", "0"], &[sample()]).unwrap();
+    let sources =
+        events.iter().filter(|event| event["type"] == "answer").map(|answer| answer["sources"].to_string());
+    let sources: Vec<_> = sources.collect();
+    assert!(sources.iter().any(|source| source.contains("Zanzibar Post")), "{sources:?}");
 }
 
 async fn start(sender: &mut Sender) {

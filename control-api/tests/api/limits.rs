@@ -1,6 +1,6 @@
 //! Rate limits over a real socket: before login and after it, many at once, with and without a proxy.
 //!
-//! Not here: the arithmetic (`cache_conformance.rs`).
+//! Not here: the arithmetic (`seams/cache.rs`).
 
 use crate::api;
 use crate::redis_server;

@@ -16,14 +16,17 @@ mod mongod;
 #[path = "../common/oidc_issuer.rs"]
 mod oidc_issuer;
 #[path = "../common/redis_server.rs"]
-#[allow(dead_code, reason = "`seams` uses more of it")]
 mod redis_server;
+#[path = "../common/schemathesis.rs"]
+mod schemathesis;
 #[path = "../common/history.rs"]
 mod written;
 
 mod accounts;
 mod accounts_erasure;
 mod accounts_tokens;
+mod defects;
+mod described;
 mod export;
 mod forged_tokens;
 mod google;
@@ -34,5 +37,6 @@ mod idempotency;
 mod interviews;
 mod keys;
 mod limits;
+mod matrix;
 mod quotas;
 mod users;

@@ -1,6 +1,6 @@
 //! Quotas under many at once: over SQLite, and over a real MongoDB.
 //!
-//! Not here: what is asked of the store in one step (`store_conformance.rs`).
+//! Not here: what is asked of the store in one step (`seams/store.rs`).
 
 use crate::api;
 use crate::mongod;

@@ -2,6 +2,9 @@
 //!
 //! Not here: any client.
 
+// Each suite uses a part.
+#![allow(dead_code)]
+
 use std::{
     env,
     io::{Read as _, Write as _},

@@ -16,7 +16,7 @@ use uuid::Uuid;
 use crate::{
     account::PASSWORD,
     api::{Api, answer},
-    history::{BEGAN, answer_to, begin, turn},
+    written::{BEGAN, answer_to, begin, turn},
 };
 
 /// A user who is logged in.

@@ -3,17 +3,10 @@
 //!
 //! Not here: who may do what (`matrix.rs`).
 
-#![allow(clippy::unwrap_used)] // A test may panic.
-
-#[path = "common/account.rs"]
-mod account;
-#[path = "common/api.rs"]
-mod api;
-#[path = "common/history.rs"]
-mod history;
-#[path = "common/schemathesis.rs"]
-mod schemathesis;
-
+use crate::account;
+use crate::api;
+use crate::schemathesis;
+use crate::written::{BEGAN, answer_to, begin, turn};
 use account::{bearer, registered, user_id};
 use api::{Api, answer};
 use control_api::{
@@ -21,7 +14,6 @@ use control_api::{
     storage::{Filter, StoreError},
     users::User,
 };
-use history::{BEGAN, answer_to, begin, turn};
 use schemathesis::{Outcome, Run};
 use serde_json::{Value, json};
 

@@ -1,19 +1,12 @@
 //! Every route × {its owner, another user, nobody, plans, an admin}: who may do what.
 //!
 //! The routes come from the description that the running API serves, what is expected from a rule; a route that the rule cannot
-//! place fails the test. Not here: what a route does, and what it says to bodies that are wrong (`schemathesis.rs`).
+//! place fails the test. Not here: what a route does, and what it says to bodies that are wrong (`described.rs`).
 
-#![allow(clippy::unwrap_used)] // A test may panic.
-
-#[path = "common/account.rs"]
-mod account;
-#[path = "common/api.rs"]
-mod api;
-#[path = "common/history.rs"]
-mod history;
-#[path = "matrix/people.rs"]
 mod people;
 
+use crate::account;
+use crate::api;
 use std::collections::BTreeSet;
 
 use account::PASSWORD;
