@@ -10,7 +10,6 @@ mod http;
 #[allow(dead_code, reason = "other suites freeze it")]
 #[path = "../control-api/tests/common/mongod.rs"]
 mod mongod;
-#[allow(dead_code, reason = "other suites look into it")]
 #[path = "../control-api/tests/common/redis_server.rs"]
 mod redis_server;
 #[path = "support/server.rs"]

@@ -10,7 +10,6 @@ mod http;
 #[allow(dead_code, reason = "other suites stop it")]
 #[path = "../control-api/tests/common/mongod.rs"]
 mod mongod;
-#[allow(dead_code, reason = "other suites stop it")]
 #[path = "../control-api/tests/common/redis_server.rs"]
 mod redis_server;
 #[allow(dead_code, reason = "other suites ask more of it")]

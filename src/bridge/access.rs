@@ -23,7 +23,7 @@ impl Authorizer for Doors {
                 return self.with_ticket(ticket).await;
             }
             match (&credentials.token, &self.others) {
-                // Three parts: a JWT. The one token of the settings is none, or it would be looked for in vain.
+                // The one token of the settings is none that is signed here.
                 (Some(token), _) if self.is_access_token(token) => self.with_token(token).await,
                 (_, Some(others)) => others.authorize(credentials).await,
                 (Some(token), None) => self.with_token(token).await,

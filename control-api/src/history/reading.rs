@@ -42,7 +42,7 @@ pub(super) struct SessionBody {
     pub(super) started_at: String,
     /// When it ended; null while it lasts, or when its end was lost.
     pub(super) ended_at: Option<String>,
-    /// Why it ended: `client`, `shutdown` or `limit`.
+    /// Why it ended: `client`, `shutdown`, `limit`, or `lost` when the connection ended in another way.
     pub(super) end_reason: Option<String>,
     /// How much audio there was, in ms; 0 until it ended.
     pub(super) audio_ms: i64,
