@@ -1,6 +1,6 @@
 //! `Idempotency-Key`: a creating request that is sent twice is done once.
 //!
-//! A feature puts [`layer`] around its creating routes and [`IdempotencyKey`] into their description. Only what succeeded is
+//! A feature puts [`layer`] around its creating routes and `IdempotencyKey` into their description. Only what succeeded is
 //! remembered, for a day: what failed had no effect, so it is done anew. A request under way goes on when its client leaves, so
 //! that the next try finds its answer; only a crash in the midst of one can let it be done twice. Not here: the requests.
 

@@ -1,14 +1,12 @@
-//! Mail over SMTP, by lettre: a few connections that are kept, each mail within a bounded time.
+//! Mail over SMTP, by lettre: a few mails at once, each over a connection of its own and within a bounded time.
 //!
-//! Not here: sending again, which is the job queue's.
+//! lettre's pool is not used: it takes back a connection that was given up in mid-mail, and the mails after that wait there
+//! for the answer to the first. Not here: sending again, which is the job queue's.
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use futures_util::future::{BoxFuture, FutureExt as _};
-use lettre::{
-    AsyncSmtpTransport, AsyncTransport as _, Tokio1Executor,
-    transport::smtp::{Error, PoolConfig},
-};
+use lettre::{AsyncSmtpTransport, AsyncTransport as _, Tokio1Executor, transport::smtp::Error};
 use reqwest::Url;
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::{sync::Semaphore, time};
@@ -34,13 +32,12 @@ impl SmtpSettings {
     }
 }
 
-/// Sends mail to an SMTP server, at most four at once, over connections that are kept for a minute. Cheap to clone.
+/// Sends mail to an SMTP server, at most four at once. Cheap to clone.
 ///
 /// Dropping a `send` may leave the mail sent or not sent.
 #[derive(Clone)]
 pub struct SmtpMailer {
     transport: AsyncSmtpTransport<Tokio1Executor>,
-    /// lettre bounds the connections that it keeps, not those in use.
     at_once: Arc<Semaphore>,
     sender: Sender,
     patience: Duration,
@@ -58,9 +55,8 @@ impl SmtpMailer {
                 SenderError::Url("give smtps://user:password@host or smtp://user:password@host:587")
             })?
             .timeout(Some(settings.patience.min(CONNECT)))
-            .pool_config(PoolConfig::new().max_size(CONNECTIONS).idle_timeout(IDLE))
             .build();
-        let at_once = Arc::new(Semaphore::new(CONNECTIONS as usize));
+        let at_once = Arc::new(Semaphore::new(CONNECTIONS));
         Ok(Self { transport, at_once, sender: Sender::new(&settings.from)?, patience: settings.patience })
     }
 }
@@ -130,10 +126,8 @@ fn refusal(error: &Error) -> MailError {
     }
 }
 
-const CONNECTIONS: u32 = 4;
+const CONNECTIONS: usize = 4;
 const CONNECT: Duration = Duration::from_secs(10);
-/// Servers hang up after 5 minutes (RFC 5321, 4.5.3.2.7).
-const IDLE: Duration = Duration::from_secs(60);
 
 #[cfg(test)]
 mod tests {

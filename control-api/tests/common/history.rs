@@ -13,11 +13,12 @@ use uuid::Uuid;
 /// 2026-11-23T20:15:00Z.
 pub(crate) const BEGAN: i64 = 1_795_464_900_000;
 
-/// A session with an id of its own for each name, user and time.
+/// A session with an id of its own for each name, user and time: a UUID v7 of that time, as search goes by it.
 pub(crate) fn begin<'a>(session_id: &'a str, user_id: &'a str, at: i64) -> Begin<'a> {
     let mut hash = DefaultHasher::new();
     (session_id, user_id, at).hash(&mut hash);
-    let id = Uuid::from_u64_pair(hash.finish(), 1 << 63).to_string();
+    let time = u64::try_from(at).expect("tests are of this century") << 16 | 0x7000;
+    let id = Uuid::from_u64_pair(time, 1 << 63 | hash.finish() >> 2).to_string();
     let id = Box::leak(id.into_boxed_str());
     Begin { id, session_id, user_id, interview_id: None, language: "en", at }
 }
