@@ -12,6 +12,8 @@ mod api;
 mod history;
 #[path = "common/log.rs"]
 mod log;
+#[path = "common/python.rs"]
+mod python;
 #[path = "common/smtp_server.rs"]
 mod smtp_server;
 

@@ -15,6 +15,8 @@ mod formats;
 mod mongod;
 #[path = "../common/oidc_issuer.rs"]
 mod oidc_issuer;
+#[path = "../common/python.rs"]
+mod python;
 #[path = "../common/redis_server.rs"]
 mod redis_server;
 #[path = "../common/schemathesis.rs"]

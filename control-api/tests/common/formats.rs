@@ -1,21 +1,20 @@
-//! Other people's readers of the formats that are exported: Python packages in an environment of their own, by hash.
+//! Other people's readers of the formats that are exported: Python packages.
 //!
-//! They come from the package index by pip, once a machine. Not here: what they must see.
+//! Not here: what they must see.
 
-use std::{
-    env, fs,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{fs, process::Command};
 
 use serde_json::Value;
+
+use crate::python;
 
 /// What the readers of `kind` (`srt`, `vtt`, `md`, `json`) see in `text`. `schema` is for JSON.
 pub(crate) fn read(kind: &str, text: &str, schema: Option<&Value>) -> Value {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join(format!("export.{kind}"));
     fs::write(&file, text).unwrap();
-    let mut command = Command::new(installed().join("bin/python"));
+    let mut command =
+        Command::new(python::environment(VERSION, REQUIREMENTS, "readers of exports", "").join("bin/python"));
     command.args(["-I", concat!(env!("CARGO_MANIFEST_DIR"), "/tests/common/formats.py"), kind]).arg(&file);
     if let Some(schema) = schema {
         let file = folder.path().join("schema.json");
@@ -26,40 +25,6 @@ pub(crate) fn read(kind: &str, text: &str, schema: Option<&Value>) -> Value {
     assert!(output.status.success(), "{kind}: {}\n{text}", String::from_utf8_lossy(&output.stderr));
     serde_json::from_slice(&output.stdout).unwrap()
 }
-
-/// The virtual environment. Made beside its place and then renamed, so that it is whole or absent.
-fn installed() -> PathBuf {
-    let cache = env::var_os("INTERVIEWAI_CACHE_DIR").map(PathBuf::from).unwrap_or_else(|| {
-        PathBuf::from(env::var_os("HOME").expect("HOME is set where tests run")).join(".cache/interviewai")
-    });
-    let servers = cache.join("test-servers");
-    let home = servers.join(VERSION);
-    if home.join("bin/python").exists() {
-        return home;
-    }
-    fs::create_dir_all(&servers).unwrap();
-    let fresh = tempfile::tempdir_in(&servers).unwrap();
-    let requirements = fresh.path().join("requirements.txt");
-    fs::write(&requirements, REQUIREMENTS).unwrap();
-    run(Command::new("python3").args(["-m", "venv"]).arg(fresh.path()));
-    let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"];
-    let strictly = ["--only-binary=:all:", "--require-hashes", "--requirement"];
-    run(Command::new(fresh.path().join("bin/python")).args(pip).args(strictly).arg(&requirements));
-    // Another test may have been first; its environment is as good.
-    let _ = fs::rename(fresh.path(), &home);
-    assert!(home.join("bin/python").exists(), "{} cannot be made", Path::display(&home));
-    home
-}
-
-fn run(command: &mut Command) {
-    let output =
-        command.output().unwrap_or_else(|error| panic!("{command:?} did not run: {error}; {NEEDED}"));
-    let said = [output.stdout, output.stderr].concat();
-    assert!(output.status.success(), "{command:?} failed; {NEEDED}\n{}", String::from_utf8_lossy(&said));
-}
-
-const NEEDED: &str =
-    "this test needs python3 with venv and pip (Debian: apt-get install python3-venv) and a package registry";
 
 /// Names the environment in the cache; changes with [`REQUIREMENTS`].
 const VERSION: &str = "formats-1";

@@ -2,14 +2,11 @@
 //!
 //! It comes from the package index by pip, by hash, into an environment of its own, once a machine. Not here: which API, as whom.
 
-use std::{
-    env, fs,
-    path::{Path, PathBuf},
-    process::Command,
-    time::Duration,
-};
+use std::{env, fs, process::Command, time::Duration};
 
 use serde_json::Value;
+
+use crate::python;
 
 /// What to ask, and as whom.
 pub(crate) struct Run<'a> {
@@ -45,7 +42,7 @@ impl Run<'_> {
             eprintln!("SKIPPED, as INTERVIEWAI_SKIP_SCHEMATHESIS=1 says: no test with Schemathesis");
             return None;
         }
-        let home = installed();
+        let home = python::environment(VERSION, REQUIREMENTS, "Schemathesis (15 MB)", WITHOUT);
         let folder = tempfile::tempdir().expect("a folder can be made");
         fs::write(folder.path().join("schemathesis.toml"), self.known).expect("it can be written");
         let document = folder.path().join("openapi.json");
@@ -75,40 +72,7 @@ impl Run<'_> {
     }
 }
 
-/// The virtual environment. Made beside its place and then renamed, so that it is whole or absent.
-fn installed() -> PathBuf {
-    let cache = env::var_os("INTERVIEWAI_CACHE_DIR").map(PathBuf::from).unwrap_or_else(|| {
-        PathBuf::from(env::var_os("HOME").expect("HOME is set where tests run")).join(".cache/interviewai")
-    });
-    let servers = cache.join("test-servers");
-    let home = servers.join(VERSION);
-    if home.join("bin/python").exists() {
-        return home;
-    }
-    eprintln!("Fetching Schemathesis for tests into {}: 15 MB, once", home.display());
-    fs::create_dir_all(&servers).expect("the cache can be written");
-    let fresh = tempfile::tempdir_in(&servers).expect("the cache can be written");
-    let requirements = fresh.path().join("requirements.txt");
-    fs::write(&requirements, REQUIREMENTS).expect("the cache can be written");
-    run(Command::new("python3").args(["-m", "venv"]).arg(fresh.path()));
-    let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"];
-    let strictly = ["--only-binary=:all:", "--require-hashes", "--requirement"];
-    run(Command::new(fresh.path().join("bin/python")).args(pip).args(strictly).arg(&requirements));
-    // Another test may have been first; its environment is as good.
-    let _ = fs::rename(fresh.path(), &home);
-    assert!(home.join("bin/python").exists(), "{} cannot be made", Path::display(&home));
-    home
-}
-
-fn run(command: &mut Command) {
-    let output =
-        command.output().unwrap_or_else(|error| panic!("{command:?} did not run: {error}; {NEEDED}"));
-    let said = [output.stdout, output.stderr].concat();
-    assert!(output.status.success(), "{command:?} failed; {NEEDED}\n{}", String::from_utf8_lossy(&said));
-}
-
-const NEEDED: &str = "this test needs python3, 3.11 to 3.14, with venv and pip (Debian: apt-get install python3-venv) and a \
-                      package registry; INTERVIEWAI_SKIP_SCHEMATHESIS=1 leaves it out";
+const WITHOUT: &str = "; Python is 3.11 to 3.14; INTERVIEWAI_SKIP_SCHEMATHESIS=1 leaves it out";
 /// A failure of ours, or an answer that is not described.
 const CHECKS: &str =
     "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance";

@@ -8,13 +8,14 @@
 use std::{
     env, fs,
     io::{BufRead as _, BufReader},
-    path::PathBuf,
     process::{Child, ChildStdin, Command, Stdio},
     time::Duration,
 };
 
 use serde_json::Value;
 use tempfile::TempDir;
+
+use crate::python;
 
 /// A running server; dropped, it is killed.
 pub(crate) struct SmtpServer {
@@ -40,7 +41,7 @@ impl SmtpServer {
             eprintln!("SKIPPED: no real SMTP server, as INTERVIEWAI_SKIP_SMTP=1");
             return None;
         }
-        let home = installed();
+        let home = python::environment(VERSION, REQUIREMENTS, "an SMTP server (200 kB)", WITHOUT);
         let mails = tempfile::tempdir().expect("a temporary folder can be made");
         let log = mails.path().join("log");
         let mut child = Command::new(home.join("bin/python"))
@@ -94,55 +95,7 @@ impl Drop for SmtpServer {
     }
 }
 
-/// The virtual environment. Made beside its place and then renamed, so that it is whole or absent.
-fn installed() -> PathBuf {
-    let cache = env::var_os("INTERVIEWAI_CACHE_DIR").map(PathBuf::from).unwrap_or_else(|| {
-        PathBuf::from(env::var_os("HOME").expect("HOME is set where tests run")).join(".cache/interviewai")
-    });
-    let servers = cache.join("test-servers");
-    let home = servers.join(VERSION);
-    if home.join("bin/python").exists() {
-        return home;
-    }
-    eprintln!("Fetching an SMTP server for tests into {}: 200 kB, once", home.display());
-    let fresh = tempfile::Builder::new()
-        .prefix(VERSION)
-        .tempdir_in({
-            fs::create_dir_all(&servers).expect("the cache can be written");
-            &servers
-        })
-        .expect("the cache can be written")
-        .keep();
-    let requirements = fresh.join("requirements.txt");
-    fs::write(&requirements, REQUIREMENTS).expect("the cache can be written");
-    run(Command::new("python3").args(["-m", "venv"]).arg(&fresh), &fresh);
-    let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"];
-    let strictly = ["--only-binary=:all:", "--require-hashes", "--requirement"];
-    run(Command::new(fresh.join("bin/python")).args(pip).args(strictly).arg(&requirements), &fresh);
-    // Another test may have been first; its environment is as good.
-    if fs::rename(&fresh, &home).is_err() {
-        let _ = fs::remove_dir_all(&fresh);
-    }
-    assert!(home.join("bin/python").exists(), "{} cannot be made", home.display());
-    home
-}
-
-fn run(command: &mut Command, leftover: &std::path::Path) {
-    let problem = match command.output() {
-        Ok(output) if output.status.success() => return,
-        Ok(output) => {
-            let said = [output.stdout, output.stderr].concat();
-            format!("{command:?} failed:\n{}", String::from_utf8_lossy(&said))
-        }
-        Err(error) => format!("{command:?} did not run: {error}"),
-    };
-    let _ = fs::remove_dir_all(leftover);
-    panic!(
-        "{problem}\nThis test needs python3 with venv and pip (Debian: apt-get install python3-venv) and a package \
-         registry. INTERVIEWAI_SKIP_SMTP=1 leaves it out."
-    );
-}
-
+const WITHOUT: &str = "; INTERVIEWAI_SKIP_SMTP=1 leaves it out";
 /// Names the environment in the cache; changes with [`REQUIREMENTS`].
 const VERSION: &str = "smtp-1";
 

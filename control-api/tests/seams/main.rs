@@ -6,6 +6,8 @@
 mod log;
 #[path = "../common/mongod.rs"]
 mod mongod;
+#[path = "../common/python.rs"]
+mod python;
 #[path = "../common/redis_server.rs"]
 mod redis_server;
 #[path = "../common/s3_server.rs"]
