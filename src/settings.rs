@@ -310,6 +310,15 @@ mod tests {
         assert!(error.contains("min_silence_ms"), "no hint in: {error}");
     }
 
+    #[test]
+    fn a_store_that_no_url_names_is_refused_without_showing_its_password() {
+        for url in ["mongodb://ann:p@ss:word@db/x", "mongodb://db:notaport", "mongodb://"] {
+            let error = load("", &[("INTERVIEWAI_MONGODB_URL", url)]).unwrap_err();
+            assert!(error.contains("storage.mongodb_url") && !error.contains("p@ss"), "{url}: {error}");
+        }
+        load("", &[("INTERVIEWAI_MONGODB_URL", "mongodb://ann:p%40ss@db1,db2/x?replicaSet=rs")]).unwrap();
+    }
+
     /// As numbers they would be refused, or lose their zeros.
     #[test]
     fn secrets_of_the_environment_are_text_whatever_they_look_like() {

@@ -42,6 +42,26 @@ async fn a_store_that_is_down_at_start_is_waited_for() {
     assert_eq!(server.terminate(), Some(0));
 }
 
+#[test]
+fn mail_and_files_that_are_away_are_named_and_turn_nobody_away() {
+    // Nobody listens at port 1.
+    let server = Server::start(&[
+        ("INTERVIEWAI_ACCOUNTS__SMTP_URL", "smtp://127.0.0.1:1"),
+        ("INTERVIEWAI_STORAGE__S3_BUCKET", "files"),
+        ("INTERVIEWAI_STORAGE__S3_ENDPOINT", "http://127.0.0.1:1"),
+        ("INTERVIEWAI_STORAGE__S3_ACCESS_KEY_ID", "key"),
+        ("INTERVIEWAI_STORAGE__S3_SECRET_ACCESS_KEY", "secret"),
+    ]);
+    let both = vec!["files".to_owned(), "mail".to_owned()];
+    wait_for("readiness to notice", || (missing(&server) == (200, both.clone())).then_some(()));
+    let registration = json!({
+        "email": "ann@example.org", "password": "Correct-Horse-1", "first_name": "Ann", "last_name": "Lee", "terms_accepted": true,
+    });
+    let (status, told) = Http::new(&server.http).post("/api/v1/auth/register", &registration);
+    assert_eq!(status, 202, "its mail waits: {told}");
+    assert_eq!(server.terminate(), Some(0));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_store_that_comes_back_in_time_costs_a_session_nothing() {
     let Some(mut mongod) = Mongod::start().await else { return };

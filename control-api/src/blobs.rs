@@ -114,6 +114,18 @@ impl Blobs {
         }
     }
 
+    /// Whether the place answers; nothing is written.
+    ///
+    /// # Errors
+    /// [`BlobError::Unavailable`].
+    pub async fn check(&self) -> Result<(), BlobError> {
+        let looked = within(async { self.store.list(None).take(1).try_collect::<Vec<_>>().await }).await;
+        match looked {
+            Err(BlobError::NotFound) => Err(BlobError::Unavailable("there is no such bucket".to_owned())),
+            looked => looked.map(|_| ()),
+        }
+    }
+
     async fn delete_path(&self, path: &Path) -> Result<(), BlobError> {
         match within(self.store.delete(path)).await {
             Ok(()) | Err(BlobError::NotFound) => Ok(()),
@@ -171,9 +183,14 @@ async fn within<T>(work: impl Future<Output = object_store::Result<T>>) -> Resul
     match time::timeout(PATIENCE, work).await {
         Ok(Ok(out)) => Ok(out),
         Ok(Err(object_store::Error::NotFound { .. })) => Err(BlobError::NotFound),
-        Ok(Err(error)) => Err(BlobError::Unavailable(error.to_string())),
+        Ok(Err(error)) => Err(BlobError::Unavailable(without_answer(&error.to_string()))),
         Err(_) => Err(BlobError::Unavailable(format!("no answer within {} s", PATIENCE.as_secs()))),
     }
+}
+
+/// What an S3 server answers names the access key, so the XML of it goes.
+fn without_answer(error: &str) -> String {
+    error.split('<').next().unwrap_or_default().trim_end_matches([' ', ':', '\n']).to_owned()
 }
 
 /// Longest wait for one operation, tries included.

@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 
 use crate::ApiState;
 
-/// Something without which the server must get no traffic: weights loaded, slots free to serve, a store that answers.
+/// Something that the server depends on: weights loaded, slots free to serve, a store that answers.
 pub trait Readiness: Send + Sync {
     /// What it is called in the report, such as `speech`.
     fn name(&self) -> &str;
@@ -18,6 +18,11 @@ pub trait Readiness: Send + Sync {
     /// # Errors
     /// Why not, and what to do, in a line for an operator; no secret, no transcript.
     fn check(&self) -> Result<(), String>;
+
+    /// Whether the server must get no traffic without it. Otherwise what needs it waits, and the rest works.
+    fn required(&self) -> bool {
+        true
+    }
 }
 
 /// The process runs.
@@ -31,7 +36,7 @@ pub struct LiveReport {
 /// What the server depends on.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct ReadyReport {
-    /// `ready` when every dependency is.
+    /// `ready` when every required dependency is.
     pub status: DependencyStatus,
     /// Each of them.
     pub dependencies: Vec<DependencyReport>,
@@ -43,6 +48,8 @@ pub struct DependencyReport {
     /// What it is called.
     #[schema(example = "speech")]
     pub name: String,
+    /// Whether the server is unready without it; mail, for example, can wait.
+    pub required: bool,
     /// Whether it works.
     pub status: DependencyStatus,
     /// When it does not: why.
@@ -71,19 +78,19 @@ pub(crate) async fn live() -> Json<LiveReport> {
     Json(LiveReport { status: "live" })
 }
 
-/// Every dependency works. Send no traffic while this fails.
+/// Every required dependency works. Send no traffic while this fails.
 #[utoipa::path(
     get,
     path = "/health/ready",
     tag = "health",
     responses(
-        (status = 200, description = "Every dependency works", body = ReadyReport),
-        (status = 503, description = "At least one does not", body = ReadyReport),
+        (status = 200, description = "Every required dependency works", body = ReadyReport),
+        (status = 503, description = "At least one of them does not", body = ReadyReport),
     )
 )]
 pub(crate) async fn ready(State(state): State<ApiState>) -> (StatusCode, Json<ReadyReport>) {
     let dependencies: Vec<DependencyReport> = state.readiness.iter().map(|it| report(&**it)).collect();
-    let all = dependencies.iter().all(|it| it.status == DependencyStatus::Ready);
+    let all = dependencies.iter().all(|it| !it.required || it.status == DependencyStatus::Ready);
     let (code, status) = if all {
         (StatusCode::OK, DependencyStatus::Ready)
     } else {
@@ -97,5 +104,5 @@ fn report(dependency: &dyn Readiness) -> DependencyReport {
         Ok(()) => (DependencyStatus::Ready, None),
         Err(reason) => (DependencyStatus::Unavailable, Some(reason)),
     };
-    DependencyReport { name: dependency.name().to_owned(), status, reason }
+    DependencyReport { name: dependency.name().to_owned(), required: dependency.required(), status, reason }
 }

@@ -29,6 +29,12 @@ pub trait Mailer: Send + Sync {
     /// # Errors
     /// [`MailError`] says whether to try again; it names neither address nor words.
     fn send(&self, mail: Mail) -> BoxFuture<'_, Result<(), MailError>>;
+
+    /// Whether mail would be taken now; none is sent.
+    ///
+    /// # Errors
+    /// As of [`Mailer::send`].
+    fn check(&self) -> BoxFuture<'_, Result<(), MailError>>;
 }
 
 /// A mail was not sent.

@@ -267,6 +267,10 @@ impl Mailer for Mails {
             _ => self.outbox.send(mail),
         }
     }
+
+    fn check(&self) -> BoxFuture<'_, Result<(), MailError>> {
+        self.outbox.check()
+    }
 }
 
 fn mailer(address: &str) -> SmtpMailer {

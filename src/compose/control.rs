@@ -19,7 +19,7 @@ use control_api::{
     mail::{FolderMailer, Mailer, SmtpMailer, SmtpSettings},
     storage::{MongoSettings, MongoStore, OpeningStore, SqliteStore, Store, StoreStatus},
 };
-use futures_util::future::FutureExt as _;
+use futures_util::future::{BoxFuture, FutureExt as _};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::{sync::watch, time::sleep};
 use tokio_util::task::AbortOnDropHandle;
@@ -44,6 +44,10 @@ pub(crate) fn build(settings: &Settings, dir: &Path, metrics: PrometheusHandle) 
     let (store, status) = store(settings, dir);
     let mut readiness: Vec<Arc<dyn Readiness>> = vec![Arc::new(StoreReadiness(status))];
     let mut keepers = Vec::new();
+    let mut watch = |(dependency, keeper)| {
+        readiness.push(dependency);
+        keepers.push(keeper);
+    };
 
     let trying = JobSettings { tries: JOB_TRIES, ..JobSettings::default() };
     let (cache, jobs): (Arc<dyn Cache>, Arc<dyn Jobs>) = match &settings.storage.redis_url {
@@ -53,10 +57,11 @@ pub(crate) fn build(settings: &Settings, dir: &Path, metrics: PrometheusHandle) 
         }
         Some(url) => {
             let redis = RedisConnection::new(url)?;
-            let state = Arc::new(RedisReadiness::default());
-            keepers
-                .push(AbortOnDropHandle::new(tokio::spawn(watch_redis(redis.clone(), Arc::clone(&state)))));
-            readiness.push(state);
+            let looked_at = redis.clone();
+            watch(Watched::start("redis", true, LOOK, move || {
+                let redis = looked_at.clone();
+                async move { redis.ping().await.err().map(|error| error.to_string()) }.boxed()
+            }));
             let cache = RedisCache::new(redis.clone());
             (Arc::new(cache), Arc::new(RedisJobs::new(redis, trying)))
         }
@@ -66,9 +71,25 @@ pub(crate) fn build(settings: &Settings, dir: &Path, metrics: PrometheusHandle) 
         Some(s3) => blobs::s3(s3)?,
         None => blobs::folder(&dir.join("files"))?,
     };
+    let blobs = Blobs::new(place, MAX_BLOB_BYTES);
+    if settings.storage.s3.is_some() {
+        let looked_at = blobs.clone();
+        // Files are put and erased by jobs, which wait.
+        watch(Watched::start("files", false, FAR_LOOK, move || {
+            let blobs = looked_at.clone();
+            async move { blobs.check().await.err().map(|error| error.to_string()) }.boxed()
+        }));
+    }
     let mailer: Arc<dyn Mailer> = match &settings.accounts.smtp_url {
         Some(url) => {
-            Arc::new(SmtpMailer::new(&SmtpSettings::new(url.clone(), &settings.accounts.mail_from))?)
+            let mailer = SmtpMailer::new(&SmtpSettings::new(url.clone(), &settings.accounts.mail_from))?;
+            let looked_at = mailer.clone();
+            // Mails wait in a queue.
+            watch(Watched::start("mail", false, FAR_LOOK, move || {
+                let mailer = looked_at.clone();
+                async move { mailer.check().await.err().map(|error| error.to_string()) }.boxed()
+            }));
+            Arc::new(mailer)
         }
         None => Arc::new(FolderMailer::new(dir.join("mail"), &settings.accounts.mail_from)?),
     };
@@ -83,7 +104,7 @@ pub(crate) fn build(settings: &Settings, dir: &Path, metrics: PrometheusHandle) 
         store,
         cache,
         jobs,
-        blobs: Blobs::new(place, MAX_BLOB_BYTES),
+        blobs,
         mailer,
         tokens,
         passwords: Passwords::default(),
@@ -132,36 +153,56 @@ impl Readiness for StoreReadiness {
     }
 }
 
-/// Why Redis cannot be used, as last seen.
-#[derive(Default)]
-struct RedisReadiness(Mutex<Option<String>>);
+/// Looks at a server again and again, for `/health/ready`.
+struct Watched {
+    name: &'static str,
+    required: bool,
+    /// Why it cannot be used, as last seen.
+    away: Mutex<Option<String>>,
+}
 
-impl Readiness for RedisReadiness {
+impl Readiness for Watched {
     fn name(&self) -> &str {
-        "redis"
+        self.name
     }
 
     fn check(&self) -> Result<(), String> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone().map_or(Ok(()), Err)
+        self.away.lock().unwrap_or_else(PoisonError::into_inner).clone().map_or(Ok(()), Err)
+    }
+
+    fn required(&self) -> bool {
+        self.required
     }
 }
 
-impl RedisReadiness {
+impl Watched {
+    /// Calls `look`, which says why the server cannot be used, every `pause`, as long as the task lives.
+    fn start(
+        name: &'static str,
+        required: bool,
+        pause: Duration,
+        look: impl Fn() -> BoxFuture<'static, Option<String>> + Send + 'static,
+    ) -> (Arc<dyn Readiness>, AbortOnDropHandle<()>) {
+        let watched = Arc::new(Self { name, required, away: Mutex::new(None) });
+        let seen = Arc::clone(&watched);
+        let task = tokio::spawn(async move {
+            loop {
+                let away = look().await;
+                seen.see(away);
+                sleep(pause).await;
+            }
+        });
+        (watched, AbortOnDropHandle::new(task))
+    }
+
     fn see(&self, now: Option<String>) {
-        let mut before = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut before = self.away.lock().unwrap_or_else(PoisonError::into_inner);
         match (&*before, &now) {
-            (None, Some(error)) => tracing::warn!(error, "Redis is away"),
-            (Some(_), None) => tracing::info!("Redis is back"),
+            (None, Some(error)) => tracing::warn!(server = self.name, error, "a server is away"),
+            (Some(_), None) => tracing::info!(server = self.name, "a server is back"),
             _ => {}
         }
         *before = now;
-    }
-}
-
-async fn watch_redis(redis: RedisConnection, state: Arc<RedisReadiness>) {
-    loop {
-        state.see(redis.ping().await.err().map(|error| error.to_string()));
-        sleep(LOOK).await;
     }
 }
 
@@ -186,4 +227,6 @@ const CACHE_ENTRIES: u64 = 1_000_000;
 const CACHE_BYTES: u64 = 64 << 20;
 const MAX_BLOB_BYTES: usize = 32 << 20;
 const LOOK: Duration = Duration::from_secs(5);
+/// Of servers that are asked over a new connection each time, and that may be another's.
+const FAR_LOOK: Duration = Duration::from_secs(30);
 const KEYS_LOOK: Duration = Duration::from_secs(60);

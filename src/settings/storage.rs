@@ -7,8 +7,8 @@ use std::{
     time::Duration,
 };
 
-use control_api::blobs::S3Settings;
-use secrecy::SecretString;
+use control_api::{blobs::S3Settings, storage::MongoSettings};
+use secrecy::{ExposeSecret as _, SecretString};
 
 use super::Reader;
 
@@ -30,6 +30,11 @@ pub(crate) struct Storage {
 impl Reader {
     pub(super) fn storage(&mut self) -> Option<Storage> {
         let mongodb_url = self.url("storage.mongodb_url", &["mongodb://", "mongodb+srv://"]);
+        if mongodb_url.as_ref().is_some_and(|url| !MongoSettings::is_url(url.expose_secret())) {
+            self.problem(
+                "storage.mongodb_url cannot be read: mongodb://NAME:PASSWORD@HOST:27017/DATABASE, with name and password percent-encoded",
+            );
+        }
         let redis_url = self.url("storage.redis_url", &["redis://", "rediss://"]);
         let s3 = self.s3();
         let history_patience = self.seconds("storage.history_patience_s", Duration::from_secs(60));

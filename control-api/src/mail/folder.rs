@@ -50,6 +50,10 @@ impl Mailer for FolderMailer {
         }
         .boxed()
     }
+
+    fn check(&self) -> BoxFuture<'_, Result<(), MailError>> {
+        async move { tokio::fs::read_dir(&self.folder).await.map(|_| ()).map_err(unavailable) }.boxed()
+    }
 }
 
 impl std::fmt::Debug for FolderMailer {
@@ -60,8 +64,6 @@ impl std::fmt::Debug for FolderMailer {
 
 /// Under another name until it is whole.
 fn write(folder: &Path, message: &[u8]) -> Result<(), MailError> {
-    let unavailable =
-        |error: std::io::Error| MailError::Unavailable(format!("the mail folder: {}", error.kind()));
     let count = fs::read_dir(folder).map_err(unavailable)?.take(MAX_MAILS).count();
     if count >= MAX_MAILS {
         return Err(MailError::Unavailable(format!(
@@ -81,6 +83,10 @@ fn write(folder: &Path, message: &[u8]) -> Result<(), MailError> {
         let _ = fs::remove_file(&partial);
         unavailable(error)
     })
+}
+
+fn unavailable(error: std::io::Error) -> MailError {
+    MailError::Unavailable(format!("the mail folder: {}", error.kind()))
 }
 
 /// More than anybody reads.

@@ -59,25 +59,38 @@ impl SmtpMailer {
         let at_once = Arc::new(Semaphore::new(CONNECTIONS));
         Ok(Self { transport, at_once, sender: Sender::new(&settings.from)?, patience: settings.patience })
     }
+
+    /// lettre bounds connecting, not the conversation.
+    async fn timely<T>(&self, conversation: impl Future<Output = Result<T, Error>>) -> Result<T, MailError> {
+        let conversation = async {
+            let _one = self.at_once.acquire().await.expect("it is never closed");
+            conversation.await
+        };
+        match time::timeout(self.patience, conversation).await {
+            Ok(done) => done.map_err(|error| refusal(&error)),
+            Err(_) => {
+                let limit = self.patience.as_secs_f32();
+                Err(MailError::Unavailable(format!("it was not done within {limit} s")))
+            }
+        }
+    }
 }
 
 impl Mailer for SmtpMailer {
     fn send(&self, mail: Mail) -> BoxFuture<'_, Result<(), MailError>> {
         async move {
             let message = self.sender.message(mail)?;
-            // lettre bounds connecting, not the conversation.
-            let sent = async {
-                let _one = self.at_once.acquire().await.expect("it is never closed");
-                self.transport.send(message).await
-            };
-            match time::timeout(self.patience, sent).await {
-                Ok(Ok(_)) => Ok(()),
-                Ok(Err(error)) => Err(refusal(&error)),
-                Err(_) => {
-                    let limit = self.patience.as_secs_f32();
-                    Err(MailError::Unavailable(format!("it did not take the mail within {limit} s")))
-                }
-            }
+            self.timely(self.transport.send(message)).await.map(|_| ())
+        }
+        .boxed()
+    }
+
+    fn check(&self) -> BoxFuture<'_, Result<(), MailError>> {
+        async move {
+            let answers = self.timely(self.transport.test_connection()).await?;
+            answers
+                .then_some(())
+                .ok_or_else(|| MailError::Unavailable("it answers that it is not ready".to_owned()))
         }
         .boxed()
     }

@@ -21,8 +21,8 @@ use mongodb::{
     Client, Collection, Database,
     bson::{self, DateTime, RawDocumentBuf, doc},
     options::{
-        Acknowledgment, ClientOptions, ReadConcern, ReadPreference, ReturnDocument, SelectionCriteria,
-        WriteConcern,
+        Acknowledgment, ClientOptions, ConnectionString, ReadConcern, ReadPreference, ReturnDocument,
+        SelectionCriteria, WriteConcern,
     },
 };
 use secrecy::{ExposeSecret as _, SecretString};
@@ -48,6 +48,11 @@ impl MongoSettings {
     /// The defaults, at this URL.
     pub fn new(url: SecretString) -> Self {
         Self { url, min_connections: 10, max_connections: 100 }
+    }
+
+    /// Whether `url` can be read; nothing is asked of any server.
+    pub fn is_url(url: &str) -> bool {
+        ConnectionString::parse(url).is_ok()
     }
 }
 

@@ -33,8 +33,8 @@ async fn ready_names_each_dependency() {
     assert_eq!(
         answer.json(),
         json!({"status": "ready", "dependencies": [
-            {"name": "speech", "status": "ready"},
-            {"name": "chat", "status": "ready"},
+            {"name": "speech", "required": true, "status": "ready"},
+            {"name": "chat", "required": true, "status": "ready"},
         ]})
     );
     api.speech_works.store(false, Ordering::Relaxed);
@@ -43,8 +43,8 @@ async fn ready_names_each_dependency() {
     assert_eq!(
         answer.json(),
         json!({"status": "unavailable", "dependencies": [
-            {"name": "speech", "status": "unavailable", "reason": "the weights are loading"},
-            {"name": "chat", "status": "ready"},
+            {"name": "speech", "required": true, "status": "unavailable", "reason": "the weights are loading"},
+            {"name": "chat", "required": true, "status": "ready"},
         ]})
     );
     assert_eq!(api.get("/health/live").await.status, 200, "alive all the same");

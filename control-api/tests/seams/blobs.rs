@@ -116,7 +116,9 @@ async fn s3_goes_and_comes_back() {
     let mut server = S3Server::start().await;
     let blobs = in_bucket(&server, SECRET_KEY);
     blobs.put(&key("a"), "kept".into()).await.unwrap();
+    assert_eq!(blobs.check().await, Ok(()));
     server.stop().await;
+    assert!(matches!(blobs.check().await, Err(BlobError::Unavailable(_))));
     let error = blobs.get(&key("a")).await.unwrap_err();
     assert!(matches!(error, BlobError::Unavailable(_)), "{error:?}");
     server.restart().await;
@@ -131,6 +133,7 @@ async fn s3_refuses_a_wrong_secret_and_nobody_shows_it() {
     assert!(matches!(error, BlobError::Unavailable(_)), "{error:?}");
     let shown = format!("{error} {error:?} {blobs:?} {:?}", settings(&server, "wrong-secret"));
     assert!(!shown.contains("wrong-secret"), "{shown}");
+    assert!(!error.to_string().contains(ACCESS_KEY), "{error}");
     assert!(!holds(&server.bucket_folder(), b"x"));
 }
 

@@ -103,7 +103,10 @@ async fn a_server_that_is_silent_or_away_costs_a_bounded_time() {
         assert_eq!(server.count(), n + 1);
     }
     assert!(asked.elapsed() < PATIENT, "{:?}", asked.elapsed());
+    assert_eq!(mailer.check().await, Ok(()), "it would take mail");
+    assert_eq!(server.count(), 2, "and none was sent to learn that");
     drop(server);
+    assert!(matches!(mailer.check().await, Err(MailError::Unavailable(_))));
     let away = mailer.send(to("ann@example.org")).await.unwrap_err();
     assert!(matches!(&away, MailError::Unavailable(_)), "{away}");
 
