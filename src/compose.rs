@@ -84,6 +84,7 @@ pub(crate) async fn engine(settings: &Settings, ports: Ports) -> Result<Engine, 
         recorder: ports.recorder,
         meter: ports.meter,
         memories: engine::memory::Memories::default(),
+        resumables: engine::resume::Resumables::default(),
         registry: Registry::new(max_sessions),
         writers: tokio_util::task::TaskTracker::new(),
     })

@@ -70,6 +70,7 @@ impl Host {
             recorder: Arc::new(RecentSessions::default()),
             meter: Arc::new(MonthlyMeter::new(MonthlyLimits::default())),
             memories: engine::memory::Memories::default(),
+            resumables: engine::resume::Resumables::default(),
             registry: Registry::new(limits.max_sessions),
             writers: tokio_util::task::TaskTracker::new(),
         };

@@ -21,6 +21,8 @@ pub struct SessionLimits {
     pub max_session: Duration,
     /// How long a client may leave its events unread before it is closed. Default 5 s.
     pub slow_client: Duration,
+    /// How long a session whose connection was lost waits for its client to come back. Default 120 s.
+    pub resume_within: Duration,
     /// How long open turns and answers may take to finish when the session ends early. Default 5 s.
     pub drain: Duration,
 }
@@ -33,6 +35,7 @@ impl Default for SessionLimits {
             idle_timeout: Duration::from_secs(30),
             max_session: Duration::from_secs(4 * 3600),
             slow_client: Duration::from_secs(5),
+            resume_within: Duration::from_secs(120),
             drain: Duration::from_secs(5),
         }
     }

@@ -10,6 +10,7 @@
 //! | `question`, [`answerer`], [`history`], [`memory`] | from a question to a prompt to an answer |
 //! | [`transport`], [`server`] | WebSocket and in-memory connections, the accept loop |
 //! | [`ports`] | what is asked of the outside: identity, context, history, limits |
+//! | [`resume`] | sessions that change their connection |
 //! | `outbox`, `recorder`, [`registry`] | bounded queues to client and storage, admission |
 //!
 //! Knows nothing of HTTP routes, MongoDB or Redis.
@@ -28,6 +29,7 @@ pub mod ports;
 mod question;
 mod recorder;
 pub mod registry;
+pub mod resume;
 pub mod server;
 mod session;
 pub mod transport;
@@ -65,6 +67,8 @@ pub struct Engine {
     pub meter: Arc<dyn ports::UsageMeter>,
     /// Conversations whose connection was lost.
     pub memories: memory::Memories,
+    /// Sessions whose clients may come back.
+    pub resumables: resume::Resumables,
     /// Session slots.
     pub registry: registry::Registry,
     /// Writes history behind the sessions; waited for at the end.

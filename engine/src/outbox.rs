@@ -1,6 +1,10 @@
-//! Events on their way to the client: numbered, bounded, written by a task of their own.
+//! Events on their way to the client: bounded, written by a task of their own.
+//!
+//! Not here: their numbers, and keeping them for a client that comes back (`session::events`).
 
-use protocol::{CloseCode, ServerEvent};
+use std::sync::Arc;
+
+use protocol::CloseCode;
 use tokio::{sync::mpsc, task::JoinHandle};
 
 use crate::transport::Transmit;
@@ -8,8 +12,8 @@ use crate::transport::Transmit;
 /// What the writer is told.
 #[derive(Debug)]
 pub(crate) enum Outgoing {
-    /// Send this.
-    Event(Box<ServerEvent>),
+    /// Send this event, as JSON.
+    Event(Arc<str>),
     /// Send nothing more and close.
     Close(CloseCode, &'static str),
 }
@@ -21,9 +25,8 @@ pub(crate) fn start(mut transmit: impl Transmit + 'static) -> (mpsc::Sender<Outg
     let writer = tokio::spawn(async move {
         while let Some(outgoing) = receiver.recv().await {
             match outgoing {
-                Outgoing::Event(event) => {
-                    let json = serde_json::to_string(&event).expect("events are plain data");
-                    if transmit.send(json).await.is_err() {
+                Outgoing::Event(json) => {
+                    if transmit.send(json.to_string()).await.is_err() {
                         return;
                     }
                 }

@@ -5,23 +5,24 @@
 
 use std::{sync::Arc, time::Duration};
 
-use protocol::{ClientMessage, CloseCode, ServerEvent, ServerMessage, StartStream};
+use protocol::{ClientMessage, CloseCode, Resume, ServerEvent, ServerMessage, StartStream};
 use tokio::{
     sync::mpsc,
     time::{Instant, MissedTickBehavior, interval, sleep_until, timeout},
 };
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use crate::{
     Engine,
     outbox::{self, Outgoing},
     ports::Access,
-    registry::Slot,
+    resume::{Claim, Live, Place},
     session::{Ending, Goodbye, Session},
     transport::{Frame, Receive, ReceiveError, Transmit},
 };
 
-/// Serves one connection of who has `access` until it ends; `stop` asks it to finish soon.
+/// Serves one connection of who has `access` until it ends, and its session until another connection takes it over; `stop`
+/// asks it to finish soon.
 ///
 /// Dropping the future drops the session with everything it computes.
 pub async fn serve(
@@ -32,32 +33,83 @@ pub async fn serve(
     stop: CancellationToken,
 ) {
     let (outbox, writer) = outbox::start(transmit);
-    let patience = engine.limits.slow_client;
-    let goodbye = match engine.registry.admit(&access) {
-        None => refuse(Refusal::overloaded(engine.registry.max()), &outbox),
-        Some(slot) => {
-            let goodbye = match open(&engine, access, &mut receive, &stop).await {
-                Ok(session) => run(session, &mut receive, &outbox, &slot, stop).await,
-                Err(refusal) => refuse(refusal, &outbox),
-            };
-            drop(slot);
-            goodbye
+    let connection =
+        Connection { outbox, writer: AbortOnDropHandle::new(writer), patience: engine.limits.slow_client };
+    let mut live = match open(&engine, access, &mut receive, &stop).await {
+        Ok(live) => live,
+        Err(refusal) => {
+            let goodbye = refuse(refusal, &connection.outbox);
+            connection.part(&mut receive, goodbye).await;
+            return;
         }
     };
-    let abort = writer.abort_handle();
-    if let Some((code, reason)) = goodbye {
+    match run(&mut live, &mut receive, &connection.outbox, &stop).await {
+        Exit::Over(goodbye) => {
+            let read = connection.part(&mut receive, goodbye).await;
+            drop(receive);
+            if !read && live.session.is_resumable() {
+                wait(&engine, live, &stop).await;
+            }
+        }
+        Exit::Lost => {
+            drop((connection, receive));
+            wait(&engine, live, &stop).await;
+        }
+        Exit::Claimed(claim) => {
+            live.session.detach();
+            if let Err(live) = claim.hand_over(live) {
+                // Whoever asked has gone, and this connection no longer knows what it has missed.
+                drop((connection, receive));
+                wait(&engine, live, &stop).await;
+            } else {
+                let goodbye = refuse(Refusal::taken_over(), &connection.outbox);
+                connection.part(&mut receive, goodbye).await;
+            }
+        }
+    }
+}
+
+/// The way to the client.
+struct Connection {
+    outbox: mpsc::Sender<Outgoing>,
+    /// Stuck on a peer that does not read it would keep the socket for ever, so it is aborted.
+    writer: AbortOnDropHandle<()>,
+    patience: Duration,
+}
+
+impl Connection {
+    /// Says goodbye, if there is one to be said; whether the client has read it, as far as that can be known.
+    async fn part(self, receive: &mut impl Receive, goodbye: Option<Goodbye>) -> bool {
+        let Some((code, reason)) = goodbye else { return false };
+        let Self { outbox, writer, patience } = self;
         let parting = async {
             // Fails when the peer is gone, who needs no goodbye.
             let _ = outbox.send(Outgoing::Close(code, reason)).await;
             drop(outbox);
             // A socket closed with unread input is reset, and what it was told last is lost with it.
-            let unread = async { while let Some(Ok(_)) = receive.recv().await {} };
-            let _ = tokio::join!(writer, unread);
+            let unread = async {
+                loop {
+                    match receive.recv().await {
+                        Some(Ok(_)) => {}
+                        Some(Err(_)) => return false,
+                        None => return true,
+                    }
+                }
+            };
+            tokio::join!(writer, unread).1
         };
-        let _ = timeout(patience, parting).await;
+        timeout(patience, parting).await.unwrap_or(false)
     }
-    // A writer stuck on a peer that does not read would keep the socket for ever.
-    abort.abort();
+}
+
+/// How the loop of a connection ended.
+enum Exit {
+    /// The session is over: what to close with, or nothing when nobody reads.
+    Over(Option<Goodbye>),
+    /// The connection is lost, and its client may come back.
+    Lost,
+    /// Another connection takes the session over.
+    Claimed(Claim),
 }
 
 /// Says why there is no session; the goodbye to close with.
@@ -65,9 +117,11 @@ fn refuse(refusal: Refusal, outbox: &mpsc::Sender<Outgoing>) -> Option<Goodbye> 
     let Refusal { code, message, retry_after_ms } = refusal;
     metrics::counter!("sessions_refused_total", "code" => u16::from(code).to_string()).increment(1);
     let error = ServerMessage::Error { code, message, fatal: true, retry_after_ms };
-    // The first event of an empty outbox finds room.
-    let _ = outbox.try_send(Outgoing::Event(Box::new(ServerEvent { event: 1, message: error })));
-    Some((code, "refused"))
+    let event = ServerEvent { event: 1, message: error };
+    let json = serde_json::to_string(&event).expect("events are plain data");
+    // The first event of an empty outbox finds room; who is taken over and does not read needs to know nothing.
+    let _ = outbox.try_send(Outgoing::Event(json.into()));
+    Some((code, "see the error event"))
 }
 
 /// Why no session was opened.
@@ -87,20 +141,27 @@ impl Refusal {
             format!("all {max} session slots of this server are taken; try again, or another server");
         Self { code: CloseCode::Overloaded, message, retry_after_ms: Some(RETRY_AFTER_MS) }
     }
+
+    fn taken_over() -> Self {
+        Self::new(
+            CloseCode::TakenOver,
+            "another connection with the same resume token goes on with this session",
+        )
+    }
 }
 
-/// Waits for `start_stream` and builds its session.
+/// Waits for `start_stream`, and opens its session or takes it over.
 async fn open(
     engine: &Arc<Engine>,
     access: Access,
     receive: &mut impl Receive,
     stop: &CancellationToken,
-) -> Result<Session, Refusal> {
+) -> Result<Box<Live>, Refusal> {
     let frame = tokio::select! {
         frame = timeout(engine.limits.start_timeout, receive.recv()) => frame,
         () = stop.cancelled() => return Err(Refusal::new(CloseCode::Leaving, "the server is shutting down")),
     };
-    let start = match frame {
+    let mut start = match frame {
         Err(_) => return Err(Refusal::new(CloseCode::Idle, "no start_stream came in time")),
         Ok(None) => return Err(Refusal::new(CloseCode::Done, "closed before start_stream")),
         Ok(Some(Err(error))) => return Err(Refusal::new(receive_error_code(&error), error.to_string())),
@@ -112,8 +173,109 @@ async fn open(
         }
         Ok(Some(Ok(Frame::Control(json)))) => parse_start(&json)?,
     };
-    let session = Session::open(Arc::clone(engine), access, start).await;
-    session.map_err(|error| Refusal::new(error.code, error.message))
+    if let Some(resume) = start.resume.take() {
+        return take_over(engine, access, start, &resume, stop).await;
+    }
+    let Some(slot) = engine.registry.admit(&access) else {
+        return Err(Refusal::overloaded(engine.registry.max()));
+    };
+    let opened = Session::open(Arc::clone(engine), access, start).await;
+    let (session, registration) = opened.map_err(|error| Refusal::new(error.code, error.message))?;
+    Ok(Box::new(Live { session, place: Place::Slot(slot), registration }))
+}
+
+/// Takes the session that `resume` names from the connection that has it, or had it.
+async fn take_over(
+    engine: &Arc<Engine>,
+    access: Access,
+    start: StartStream,
+    resume: &Resume,
+    stop: &CancellationToken,
+) -> Result<Box<Live>, Refusal> {
+    let Some(mut live) = engine.resumables.claim(&access, &resume.token).await else {
+        let why = "this resume token opens no session, or none any more; open a new session without `resume`";
+        return Err(Refusal::new(CloseCode::Forbidden, why));
+    };
+    if let Place::Slot(slot) = &mut live.place {
+        slot.set_access(&access);
+    }
+    let token = live.registration.token().to_owned();
+    match live.session.attach(access, start, &token, resume.last_event) {
+        Ok(()) => {
+            metrics::counter!("sessions_resumed_total").increment(1);
+            Ok(live)
+        }
+        Err(error) => {
+            // It is as it was: for a client that asks as it should.
+            let (engine, stop) = (Arc::clone(engine), stop.clone());
+            tokio::spawn(async move { wait(&engine, live, &stop).await });
+            Err(Refusal::new(error.code, error.message))
+        }
+    }
+}
+
+/// Goes on without a connection until another claims the session, or it is too late.
+async fn wait(engine: &Engine, mut live: Box<Live>, stop: &CancellationToken) {
+    metrics::counter!("sessions_detached_total").increment(1);
+    live.session.detach();
+    let until = Instant::now() + engine.limits.resume_within;
+    let mut tick = interval(ACK_INTERVAL);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut drain_at = None;
+    let (mut cut, mut revoked) = (false, false);
+    loop {
+        live.session.conclude();
+        let over = live.session.goodbye().is_some();
+        if over && (drain_at.is_some() || !make_room(engine, &mut live)) {
+            return;
+        }
+        if live.session.is_ending_early() && drain_at.is_none() {
+            drain_at = Some(Instant::now() + engine.limits.drain);
+        }
+        let Live { session, place, registration } = &mut *live;
+        tokio::select! {
+            claim = registration.claimed() => match claim.hand_over(live) {
+                Ok(()) => return,
+                Err(back) => live = back,
+            },
+            () = session.advance() => {}
+            _ = tick.tick(), if !over => session.on_tick(),
+            () = sleep_until(until), if drain_at.is_none() => {
+                metrics::counter!("sessions_expired_total").increment(1);
+                session.end(Ending::Gone);
+                drain_at = Some(Instant::now() + engine.limits.drain);
+            }
+            () = sleep_until(drain_at.unwrap_or(until)), if drain_at.is_some() && !cut => {
+                cut = true;
+                session.cut_drain();
+            }
+            () = revocation(place), if !revoked => {
+                revoked = true;
+                session.end(Ending::Fatal(CloseCode::Unauthenticated, REVOKED.to_owned()));
+            }
+            () = stop.cancelled(), if drain_at.is_none() => session.end(Ending::Shutdown),
+        }
+    }
+}
+
+/// A finished session needs no slot; false when there is no place for it at all.
+fn make_room(engine: &Engine, live: &mut Live) -> bool {
+    if matches!(live.place, Place::Finished(_)) {
+        return true;
+    }
+    let Some(place) = engine.resumables.finished_place() else {
+        metrics::counter!("sessions_expired_total").increment(1);
+        return false;
+    };
+    live.place = place;
+    true
+}
+
+async fn revocation(place: &Place) {
+    match place {
+        Place::Slot(slot) => slot.revoked().await,
+        Place::Finished(_) => std::future::pending().await,
+    }
 }
 
 fn parse_start(json: &[u8]) -> Result<StartStream, Refusal> {
@@ -125,14 +287,14 @@ fn parse_start(json: &[u8]) -> Result<StartStream, Refusal> {
     }
 }
 
-/// The loop. Returns what to close with, or nothing when nobody reads.
+/// The loop of a session on one connection.
 async fn run(
-    mut session: Session,
+    live: &mut Live,
     receive: &mut impl Receive,
     outbox: &mpsc::Sender<Outgoing>,
-    slot: &Slot,
-    stop: CancellationToken,
-) -> Option<Goodbye> {
+    stop: &CancellationToken,
+) -> Exit {
+    let Live { session, place, registration } = live;
     let limits = session.limits();
     let mut tick = interval(ACK_INTERVAL);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -148,7 +310,7 @@ async fn run(
         if !sending {
             slow_at = None;
             if let Some(goodbye) = session.goodbye() {
-                return Some(goodbye);
+                return Exit::Over(Some(goodbye));
             }
         }
         let slow = *slow_at.get_or_insert_with(|| Instant::now() + limits.slow_client);
@@ -161,37 +323,70 @@ async fn run(
             drain_at = Some(Instant::now() + limits.drain);
         }
 
-        tokio::select! {
+        let lost = tokio::select! {
             permit = outbox.reserve(), if sending => match permit {
-                Ok(permit) => session.send_next(permit),
-                Err(_) => session.end(Ending::Gone),
+                Ok(permit) => {
+                    session.send_next(permit);
+                    false
+                }
+                Err(_) => true,
             },
             frame = receive.recv(), if hearing => match frame {
                 Some(Ok(frame)) => {
                     if session.on_frame(frame) {
                         idle_at = Instant::now() + limits.idle_timeout;
                     }
+                    false
                 }
-                Some(Err(error)) => session.end(Ending::Fatal(receive_error_code(&error), error.to_string())),
-                None => session.end(Ending::Gone),
+                Some(Err(ReceiveError::Lost)) => true,
+                Some(Err(error)) => {
+                    session.end(Ending::Fatal(receive_error_code(&error), error.to_string()));
+                    false
+                }
+                // It hung up, and wants no more.
+                None => {
+                    session.end(Ending::Gone);
+                    false
+                }
             },
-            () = session.advance(), if !sending => {}
-            _ = tick.tick() => session.on_tick(),
+            () = session.advance(), if !sending => false,
+            _ = tick.tick() => {
+                session.on_tick();
+                false
+            }
             () = sleep_until(slow), if sending => {
                 metrics::counter!("sessions_slow_total").increment(1);
+                if session.can_wait() {
+                    return Exit::Lost;
+                }
                 session.abandon("the client did not read its events in time");
-                return None;
+                return Exit::Over(None);
             }
-            () = sleep_until(idle_at), if !session.is_ending() => session.end(Ending::Idle),
+            () = sleep_until(idle_at), if !session.is_ending() => {
+                session.end(Ending::Idle);
+                false
+            }
             () = sleep_until(drain_at.unwrap_or(idle_at)), if drain_at.is_some() && !cut => {
                 cut = true;
                 session.cut_drain();
+                false
             }
-            () = slot.revoked(), if !revoked => {
+            () = revocation(place), if !revoked => {
                 revoked = true;
                 session.end(Ending::Fatal(CloseCode::Unauthenticated, REVOKED.to_owned()));
+                false
             }
-            () = stop.cancelled(), if drain_at.is_none() => session.end(Ending::Shutdown),
+            claim = registration.claimed() => return Exit::Claimed(claim),
+            () = stop.cancelled(), if drain_at.is_none() => {
+                session.end(Ending::Shutdown);
+                false
+            }
+        };
+        if lost {
+            if session.can_wait() {
+                return Exit::Lost;
+            }
+            session.end(Ending::Gone);
         }
     }
 }
@@ -200,6 +395,8 @@ fn receive_error_code(error: &ReceiveError) -> CloseCode {
     match error {
         ReceiveError::TooBig { .. } => CloseCode::TooBig,
         ReceiveError::Broken(_) => CloseCode::Malformed,
+        // Nobody reads the code.
+        ReceiveError::Lost => CloseCode::Done,
     }
 }
 

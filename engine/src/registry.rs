@@ -76,6 +76,13 @@ impl Registry {
 }
 
 impl Slot {
+    /// The session goes on with another connection, which was let in with `access`.
+    pub(crate) fn set_access(&mut self, access: &Access) {
+        if let Some((known, _)) = self.live.sessions().get_mut(&self.number) {
+            known.clone_from(access);
+        }
+    }
+
     /// Completes when the session's access is taken away. Cancel-safe.
     pub(crate) async fn revoked(&self) {
         self.revoked.cancelled().await;

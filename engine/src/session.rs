@@ -6,6 +6,8 @@
 mod answering;
 mod asking;
 mod draft;
+mod early;
+mod events;
 mod guessing;
 mod hearing;
 mod joining;
@@ -15,16 +17,19 @@ mod parts;
 mod receipt;
 mod speculating;
 
-use std::{collections::VecDeque, future::ready, sync::Arc, time::Duration};
+use std::{future::ready, sync::Arc, time::Duration};
 
 use protocol::{
-    AnswerMode, ClientMessage, CloseCode, ConfigUpdate, EndReason, Limits, MarkerId, Role, ServerEvent,
-    ServerMessage, StartStream, Totals,
+    AnswerMode, AudioFormat, ClientMessage, CloseCode, ConfigUpdate, EndReason, Framing, Limits, MarkerId,
+    Role, ServerMessage, StartStream, Totals,
 };
 use sha2::{Digest as _, Sha256};
-use tokio::{sync::mpsc, time::timeout};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, sleep_until, timeout},
+};
 
-use self::{answering::Answers, hearing::Hearing, minutes::Minutes};
+use self::{answering::Answers, events::EventLog, hearing::Hearing, minutes::Minutes};
 use crate::{
     Engine,
     answerer::Answerer,
@@ -33,6 +38,7 @@ use crate::{
     outbox::Outgoing,
     ports::{Access, CandidateContext, ContextError, Principal},
     recorder::Recorder,
+    resume::Registration,
     transport::Frame,
     vocabulary,
 };
@@ -47,8 +53,9 @@ pub(crate) struct Session {
     answers: Answers,
     history: History,
     recorder: Option<Recorder>,
-    staged: VecDeque<ServerEvent>,
-    last_event: u64,
+    events: EventLog,
+    /// As the client described it, and must again when it comes back.
+    audio: AudioFormat,
     ending: Option<Ending>,
     /// Takes effect when the next turn begins.
     next_config: Option<SessionConfig>,
@@ -116,11 +123,7 @@ impl Session {
         engine: Arc<Engine>,
         access: Access,
         start: StartStream,
-    ) -> Result<Self, ClientError> {
-        if start.resume.is_some() {
-            let why = "resuming is not supported by this server yet; open a new session without `resume`";
-            return Err(ClientError::malformed(why));
-        }
+    ) -> Result<(Self, Registration), ClientError> {
         let id = session_id(start.session_id, access.session_id.as_deref())?;
         let (context, missing) = match timeout(PORT_TIMEOUT, engine.context.context(&access)).await {
             Ok(Ok(context)) => (context, None),
@@ -143,7 +146,9 @@ impl Session {
             Some(update) => config.updated(update).map_err(|e| ClientError::malformed(e.to_string()))?,
             None => config,
         };
-        let mut hearing = Hearing::new(&engine, start.audio, &config)?;
+        let audio = start.audio;
+        let resumable = audio.framing == Framing::Numbered;
+        let mut hearing = Hearing::new(&engine, audio.clone(), &config)?;
         hearing.set_candidate_terms(vocabulary::terms(&[&context.cv, &context.job_description]));
         let identity = identity(&access.principal, &context);
         let answerer =
@@ -151,6 +156,7 @@ impl Session {
         let remembered = engine.memories.take_over(&access.principal, &id, hearing.key);
         let history = remembered.map(History::carried_over).unwrap_or_default();
         let recorder = config.save_history.then(|| record(&engine, &access, &id));
+        let registration = engine.resumables.register(&access.principal, &id, resumable);
         let mut session = Self {
             access,
             id,
@@ -158,8 +164,8 @@ impl Session {
             config,
             history,
             recorder,
-            staged: VecDeque::new(),
-            last_event: 0,
+            events: EventLog::new(resumable),
+            audio,
             ending: None,
             next_config: None,
             goodbye: None,
@@ -172,7 +178,8 @@ impl Session {
         };
         metrics::counter!("sessions_total").increment(1);
         tracing::info!(session_id = session.id, "session opened");
-        session.welcome();
+        let started = session.stream_started(registration.token());
+        session.emit(started);
         session.warm_model();
         session.prefill();
         if let Some(why) = missing {
@@ -184,7 +191,65 @@ impl Session {
         if let Some(why) = unknown {
             session.warn("preferences_ignored", format!("the account's preferences are not used: {why}"));
         }
-        Ok(session)
+        Ok((session, registration))
+    }
+
+    /// Goes on over another connection, whose client has every event up to `last_event`. Refused, nothing has changed.
+    pub(crate) fn attach(
+        &mut self,
+        access: Access,
+        start: StartStream,
+        token: &str,
+        last_event: u64,
+    ) -> Result<(), ClientError> {
+        if start.audio != self.audio {
+            return Err(ClientError::malformed(
+                "audio is not as when the session was opened; send it unchanged",
+            ));
+        }
+        if start.session_id.is_some_and(|id| id != self.id) {
+            return Err(ClientError::malformed(
+                "the resume token is of another session; leave session_id out",
+            ));
+        }
+        let config = match start.config {
+            Some(update) => {
+                let current = self.next_config.as_ref().unwrap_or(&self.config);
+                Some(current.updated(update).map_err(|error| ClientError::malformed(error.to_string()))?)
+            }
+            None => None,
+        };
+        let started = self.stream_started(token);
+        let missing = self.events.rewind(started, last_event).map_err(|events::NeverSent| {
+            ClientError::malformed(format!("event {last_event} was never sent; open a new session"))
+        })?;
+        tracing::info!(session_id = self.id, "session resumed");
+        self.access = access;
+        self.hearing.wait_for_gaps();
+        if let Some(config) = config {
+            self.take_config(config);
+        }
+        if let Some((first, last)) = missing {
+            self.warn("events_lost", format!("events {first} to {last} are too long ago to be sent again"));
+        }
+        Ok(())
+    }
+
+    /// The connection is lost, or taken over: what is being computed goes on.
+    pub(crate) fn detach(&mut self) {
+        tracing::info!(session_id = self.id, "session without a connection");
+        // What is missing comes with the next connection.
+        self.hearing.wait_for_no_gap();
+    }
+
+    /// Whether a client that lost its connection can go on with the session.
+    pub(crate) fn is_resumable(&self) -> bool {
+        self.audio.framing == Framing::Numbered
+    }
+
+    /// Whether the session should wait for its client, now that the connection is lost.
+    pub(crate) fn can_wait(&self) -> bool {
+        self.is_resumable() && matches!(self.ending, None | Some(Ending::Client | Ending::Limit))
     }
 
     pub(crate) fn limits(&self) -> SessionLimits {
@@ -223,12 +288,16 @@ impl Session {
     fn update_config(&mut self, update: ConfigUpdate) -> Result<(), ClientError> {
         let current = self.next_config.as_ref().unwrap_or(&self.config);
         let config = current.updated(update).map_err(|error| ClientError::malformed(error.to_string()))?;
+        self.take_config(config);
+        Ok(())
+    }
+
+    fn take_config(&mut self, config: SessionConfig) {
         if self.hearing.in_turn() {
             self.next_config = Some(config);
         } else {
             self.configure(config);
         }
-        Ok(())
     }
 
     /// Takes a configuration that was sent while somebody spoke: their next turn begins.
@@ -308,7 +377,7 @@ impl Session {
     }
 
     /// Ends without a goodbye: nobody reads.
-    pub(crate) fn abandon(self, why: &str) {
+    pub(crate) fn abandon(&self, why: &str) {
         tracing::warn!(session_id = self.id, why, "session abandoned");
     }
 
@@ -365,12 +434,12 @@ impl Session {
 
     /// Whether events wait for room in the outbox.
     pub(crate) fn has_staged(&self) -> bool {
-        !self.staged.is_empty() && self.ending != Some(Ending::Gone)
+        self.events.has_unsent() && self.ending != Some(Ending::Gone)
     }
 
     pub(crate) fn send_next(&mut self, permit: mpsc::Permit<'_, Outgoing>) {
-        if let Some(event) = self.staged.pop_front() {
-            permit.send(Outgoing::Event(Box::new(event)));
+        if let Some(json) = self.events.take_next() {
+            permit.send(Outgoing::Event(json));
         }
     }
 
@@ -400,10 +469,12 @@ impl Session {
     /// is being computed.
     pub(crate) async fn advance(&mut self) {
         let drainable = self.hearing.drainable();
+        let gap_due = self.hearing.gap_due();
         tokio::select! {
             heard = self.hearing.next() => self.on_heard(heard),
             step = self.answers.next() => self.on_answer_step(step),
             Some(stream) = ready(drainable) => self.finish_stream(stream),
+            () = sleep_until_some(gap_due) => self.give_up_late_gaps(),
             reached = self.minutes.refused() => self.end(Ending::Fatal(CloseCode::Limit, reached.0)),
         }
     }
@@ -431,27 +502,25 @@ impl Session {
         Ok(())
     }
 
-    fn welcome(&mut self) {
+    fn stream_started(&self, token: &str) -> ServerMessage {
         let limits = self.engine.limits;
-        self.emit(ServerMessage::StreamStarted {
+        ServerMessage::StreamStarted {
             session_id: self.id.clone(),
-            resume_token: uuid::Uuid::new_v4().to_string(),
+            resume_token: token.to_owned(),
             next_seq: self.hearing.next_seqs(),
             limits: Limits {
                 max_chunk_bytes: protocol::MAX_AUDIO_BYTES as u64,
                 max_session_ms: limits.max_session.as_millis() as u64,
                 idle_timeout_ms: limits.idle_timeout.as_millis() as u64,
             },
-        });
+        }
     }
 
     fn emit(&mut self, message: ServerMessage) {
-        self.last_event += 1;
-        let event = ServerEvent { event: self.last_event, message };
+        let event = self.events.push(message);
         if let Some(recorder) = &mut self.recorder {
             recorder.record(&event);
         }
-        self.staged.push_back(event);
     }
 
     fn warn(&mut self, code: &str, message: String) {
@@ -478,6 +547,13 @@ impl Drop for Session {
         } else {
             self.remember();
         }
+    }
+}
+
+async fn sleep_until_some(due: Option<Instant>) {
+    match due {
+        Some(due) => sleep_until(due).await,
+        None => std::future::pending().await,
     }
 }
 

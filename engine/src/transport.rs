@@ -28,14 +28,17 @@ pub enum ReceiveError {
         /// Bytes accepted.
         max: usize,
     },
-    /// The peer broke the transport's rules or the connection was lost.
+    /// The peer broke the transport's rules.
     #[error("the connection broke: {0}")]
     Broken(String),
+    /// The connection was lost: the peer did not say that it leaves, and may come back.
+    #[error("the connection was lost")]
+    Lost,
 }
 
 /// The receiving half.
 pub trait Receive: Send {
-    /// The next frame; `None` once the peer has closed.
+    /// The next frame; `None` once the peer has closed for good. A peer that goes away otherwise is [`ReceiveError::Lost`].
     ///
     /// Cancel-safe: a call dropped before it is ready loses nothing.
     fn recv(&mut self) -> impl Future<Output = Option<Result<Frame, ReceiveError>>> + Send;

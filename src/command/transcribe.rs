@@ -70,6 +70,8 @@ async fn transcribe(engine: &Arc<Engine>, file: &Path) -> Result<WrittenDown, Er
     // A session that ends early says why in an error event; that the rest could not be sent adds nothing.
     let (_, ()) = tokio::join!(sending, reading);
     drop(sender);
+    // It has all of it.
+    let _ = client.sender().close().await;
     client.hang_up();
     session.await?;
     if let Some(message) = failure {

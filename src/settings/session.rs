@@ -26,6 +26,7 @@ impl Reader {
             idle_timeout: self.seconds("sessions.idle_timeout_s", default.idle_timeout),
             max_session: self.seconds("sessions.max_length_s", default.max_session),
             slow_client: self.seconds("sessions.slow_client_s", default.slow_client),
+            resume_within: self.seconds("sessions.resume_within_s", default.resume_within),
             drain: self.seconds("sessions.drain_s", default.drain),
         };
         if !(1..=100_000).contains(&limits.max_sessions) {

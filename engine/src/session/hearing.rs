@@ -25,6 +25,7 @@ use tokio::time::{Instant, sleep_until};
 use super::{
     ClientError,
     draft::{Draft, Pass},
+    early::Early,
     guessing::{Budget, Guess},
     parts::{Part, Written},
 };
@@ -69,6 +70,8 @@ pub(super) struct Stream {
     pub(super) first_channel: usize,
     pub(super) next_seq: u32,
     pub(super) acknowledged: u32,
+    /// Chunks that came before their turn.
+    pub(super) early: Early,
     /// No more audio comes.
     pub(super) finished: bool,
     /// There is kept audio to hear, though no more comes: a file that could not be heard live.
@@ -191,6 +194,7 @@ impl Hearing {
                     first_channel: index,
                     next_seq: 0,
                     acknowledged: 0,
+                    early: Early::default(),
                     finished: false,
                     draining: false,
                     kept: false,
@@ -287,6 +291,21 @@ impl Hearing {
                 (index, stream.next_seq, stream.listener.heard().as_ms())
             })
             .collect()
+    }
+
+    /// When the first gap is waited for no longer.
+    pub(super) fn gap_due(&self) -> Option<Instant> {
+        self.streams.iter().filter_map(|stream| stream.early.due()).min()
+    }
+
+    /// There is a connection: what is missing may come over it.
+    pub(super) fn wait_for_gaps(&mut self) {
+        self.streams.iter_mut().for_each(|stream| stream.early.wait());
+    }
+
+    /// There is no connection: nothing comes.
+    pub(super) fn wait_for_no_gap(&mut self) {
+        self.streams.iter_mut().for_each(|stream| stream.early.stand_by());
     }
 
     /// Whether more audio may be heard: turns end faster than they are written down only up to a bound, and nothing is heard

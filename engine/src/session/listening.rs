@@ -67,16 +67,57 @@ impl Session {
             metrics::counter!("audio_chunks_repeated_total").increment(1);
             return Ok(());
         }
-        stream.next_seq = seq.wrapping_add(1);
         if seq > expected {
-            let concealed = stream.listener.lose(seq - expected);
-            let range = format!("audio chunks {expected} to {} of channel {index} never came", seq - 1);
-            let meaning =
-                if concealed { "the gap is filled as well as can be" } else { "their words are lost" };
-            self.warn("audio_gap", format!("{range}; {meaning}"));
+            if !stream.early.keep(seq, last, bytes) {
+                self.give_up_gap(usize::from(index));
+            }
+        } else {
+            self.hear(usize::from(index), last, bytes);
+            self.hear_early(usize::from(index));
         }
+        Ok(())
+    }
+
+    /// Hears the chunks whose turn has come.
+    fn hear_early(&mut self, index: usize) {
+        loop {
+            let stream = &mut self.hearing.streams[index];
+            if stream.finished {
+                return;
+            }
+            let Some(chunk) = stream.early.take(stream.next_seq) else { return };
+            self.hear(index, chunk.last, &chunk.audio);
+        }
+    }
+
+    /// What is missing of a stream before the first early chunk is not waited for any longer.
+    fn give_up_gap(&mut self, index: usize) {
+        let stream = &mut self.hearing.streams[index];
+        let Some(first) = stream.early.first().filter(|_| !stream.finished) else { return };
+        let expected = std::mem::replace(&mut stream.next_seq, first);
+        let concealed = stream.listener.lose(first - expected);
+        metrics::counter!("audio_chunks_lost_total").increment(u64::from(first - expected));
+        let range = format!("audio chunks {expected} to {} of channel {index} never came", first - 1);
+        let meaning = if concealed { "the gap is filled as well as can be" } else { "their words are lost" };
+        self.warn("audio_gap", format!("{range}; {meaning}"));
+        self.hear_early(index);
+    }
+
+    /// Gives up what has been waited for long enough.
+    pub(super) fn give_up_late_gaps(&mut self) {
+        let now = Instant::now();
+        for index in 0..self.hearing.streams.len() {
+            if self.hearing.streams[index].early.due().is_some_and(|due| due <= now) {
+                self.give_up_gap(index);
+            }
+        }
+    }
+
+    /// Hears the next chunk of a stream.
+    fn hear(&mut self, index: usize, last: bool, bytes: &[u8]) {
         let mut events = Vec::new();
-        let stream = &mut self.hearing.streams[usize::from(index)];
+        let stream = &mut self.hearing.streams[index];
+        stream.next_seq = stream.next_seq.wrapping_add(1);
         let heard = match bytes {
             // Says only that it is the last.
             [] if last => Ok(()),
@@ -87,13 +128,12 @@ impl Session {
             }
             bytes => stream.listener.push(bytes, &mut events),
         };
-        self.on_turn_events(usize::from(index), events);
-        self.on_listened(usize::from(index), heard);
+        self.on_turn_events(index, events);
+        self.on_listened(index, heard);
         if last {
-            self.finish_stream(usize::from(index));
+            self.finish_stream(index);
         }
         self.check_length();
-        Ok(())
     }
 
     /// A session is as long as its audio, however fast that comes.
@@ -106,6 +146,10 @@ impl Session {
     /// No more audio comes: ends every open turn.
     pub(super) fn finish_hearing(&mut self) {
         for index in 0..self.hearing.streams.len() {
+            while self.hearing.streams[index].early.first().is_some() && !self.hearing.streams[index].finished
+            {
+                self.give_up_gap(index);
+            }
             let stream = &mut self.hearing.streams[index];
             // A stream that never began has nothing to finish and nothing to complain of.
             if stream.next_seq == 0 {

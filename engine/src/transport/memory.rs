@@ -10,16 +10,26 @@ pub fn pair() -> (MemoryReceiver, MemorySender, MemoryClient) {
     let (to_server, from_client) = mpsc::channel(CAPACITY);
     let (to_client, from_server) = mpsc::channel(CAPACITY);
     let client = MemoryClient { sender: Some(ClientSender(to_server)), events: from_server, closed: None };
-    (MemoryReceiver(from_client), MemorySender(to_client), client)
+    (MemoryReceiver(from_client, false), MemorySender(to_client), client)
 }
 
-/// The server's receiving half.
+/// The server's receiving half, and whether the client has closed.
 #[derive(Debug)]
-pub struct MemoryReceiver(mpsc::Receiver<Frame>);
+pub struct MemoryReceiver(mpsc::Receiver<Option<Frame>>, bool);
 
 impl Receive for MemoryReceiver {
     async fn recv(&mut self) -> Option<Result<Frame, ReceiveError>> {
-        self.0.recv().await.map(Ok)
+        if self.1 {
+            return None;
+        }
+        match self.0.recv().await {
+            Some(Some(frame)) => Some(Ok(frame)),
+            Some(None) => {
+                self.1 = true;
+                None
+            }
+            None => Some(Err(ReceiveError::Lost)),
+        }
     }
 }
 
@@ -38,7 +48,7 @@ impl Transmit for MemorySender {
     }
 }
 
-/// The client of a memory transport. Dropping it, and every [`ClientSender`] of it, hangs up.
+/// The client of a memory transport. Dropping it, and every [`ClientSender`] of it, loses the connection.
 #[derive(Debug)]
 pub struct MemoryClient {
     sender: Option<ClientSender>,
@@ -48,7 +58,7 @@ pub struct MemoryClient {
 
 /// The sending half of a [`MemoryClient`].
 #[derive(Clone, Debug)]
-pub struct ClientSender(mpsc::Sender<Frame>);
+pub struct ClientSender(mpsc::Sender<Option<Frame>>);
 
 impl ClientSender {
     /// Sends a control message; waits while the server does not read.
@@ -73,7 +83,15 @@ impl ClientSender {
     /// # Errors
     /// The session is over.
     pub async fn frame(&self, frame: Frame) -> Result<(), Gone> {
-        self.0.send(frame).await.map_err(|_| Gone)
+        self.0.send(Some(frame)).await.map_err(|_| Gone)
+    }
+
+    /// Closes for good: the client will not come back. Nothing that is sent later is received.
+    ///
+    /// # Errors
+    /// The session is over.
+    pub async fn close(&self) -> Result<(), Gone> {
+        self.0.send(None).await.map_err(|_| Gone)
     }
 }
 
@@ -86,7 +104,7 @@ impl MemoryClient {
         self.sender.clone().expect("the client has not hung up")
     }
 
-    /// Hangs up without a word; events already sent can still be read.
+    /// Is lost, without a word; events already sent can still be read.
     pub fn hang_up(&mut self) {
         self.sender = None;
     }

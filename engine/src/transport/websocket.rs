@@ -14,7 +14,7 @@ use tokio_tungstenite::{
     tungstenite::{
         Error, Message,
         error::ProtocolError,
-        protocol::{CloseFrame, Role, WebSocketConfig},
+        protocol::{CloseFrame, Role, WebSocketConfig, frame::coding::CloseCode as CloseFrameCode},
     },
 };
 
@@ -51,11 +51,16 @@ where
                 Ok(Message::Binary(bytes)) => Ok(Frame::Audio(bytes)),
                 Ok(Message::Text(text)) => Ok(Frame::Control(Bytes::from(text))),
                 Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_)) => continue,
+                // A page that is left or loaded again says 1001, and may come back.
+                Ok(Message::Close(Some(frame))) if frame.code == CloseFrameCode::Away => {
+                    Err(ReceiveError::Lost)
+                }
                 Ok(Message::Close(_)) | Err(Error::ConnectionClosed | Error::AlreadyClosed) => return None,
                 // The peer's process or network is gone: nothing was malformed.
-                Err(Error::Protocol(ProtocolError::ResetWithoutClosingHandshake)) => return None,
+                Err(Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) | Error::Io(_)) => {
+                    Err(ReceiveError::Lost)
+                }
                 Err(Error::Capacity(_)) => Err(ReceiveError::TooBig { max: MAX_MESSAGE }),
-                Err(Error::Io(_)) => return None,
                 Err(error) => Err(ReceiveError::Broken(error.to_string())),
             });
         }

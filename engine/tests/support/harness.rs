@@ -110,6 +110,7 @@ impl Setup {
             recorder: self.recorder,
             meter: self.meter,
             memories: engine::memory::Memories::default(),
+            resumables: engine::resume::Resumables::default(),
             registry: Registry::new(self.limits.max_sessions),
             writers: tokio_util::task::TaskTracker::new(),
         })
@@ -234,7 +235,8 @@ impl Conversation {
             self.events.push(event);
         }
         let code = self.client.closed();
-        // A peer that has read the goodbye hangs up.
+        // A peer that has read the goodbye hangs up; the server may have before.
+        let _ = self.sender.close().await;
         self.client.hang_up();
         drop(self.sender);
         self.session.await.expect("the session does not panic");

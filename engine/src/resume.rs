@@ -1,0 +1,138 @@
+//! Sessions that change their connection: a token finds the one that serves them, wherever it is in its life.
+//!
+//! A session belongs to the task of one connection at a time. Another that knows its token claims it there, and is handed
+//! the whole of it. Not here: what a session is told again (`session::events`), how long it waits (`pipeline`).
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot},
+    time::timeout,
+};
+
+use crate::{
+    ports::{Access, Principal},
+    registry::Slot,
+    session::Session,
+};
+
+/// Every session that can be claimed. Clones know the same.
+#[derive(Clone)]
+pub struct Resumables {
+    sessions: Arc<Mutex<HashMap<String, Entry>>>,
+    finished: Arc<Semaphore>,
+}
+
+struct Entry {
+    principal: Principal,
+    session_id: String,
+    claims: mpsc::Sender<Claim>,
+}
+
+/// A session, and what goes with it from one connection to the next.
+pub(crate) struct Live {
+    pub(crate) session: Session,
+    /// None once it is finished and only waits for its client to read the end.
+    pub(crate) place: Place,
+    pub(crate) registration: Registration,
+}
+
+/// What a session takes up.
+pub(crate) enum Place {
+    /// A place among those that are served.
+    Slot(Slot),
+    /// It is finished: some memory.
+    Finished(#[allow(dead_code, reason = "held, not read")] OwnedSemaphorePermit),
+}
+
+/// Somebody asks for a session.
+pub(crate) struct Claim(oneshot::Sender<Box<Live>>);
+
+impl Claim {
+    /// Hands the session over, or back when whoever asked has gone.
+    pub(crate) fn hand_over(self, live: Box<Live>) -> Result<(), Box<Live>> {
+        self.0.send(live)
+    }
+}
+
+/// Makes a session known by its token, until dropped.
+pub(crate) struct Registration {
+    token: String,
+    sessions: Arc<Mutex<HashMap<String, Entry>>>,
+    claims: mpsc::Receiver<Claim>,
+}
+
+impl Registration {
+    /// What the client shows to come back.
+    pub(crate) fn token(&self) -> &str {
+        &self.token
+    }
+
+    /// The next claim. Cancel-safe; never ready when there is none.
+    pub(crate) async fn claimed(&mut self) -> Claim {
+        match self.claims.recv().await {
+            Some(claim) => claim,
+            // Nobody can ask.
+            None => std::future::pending().await,
+        }
+    }
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        lock(&self.sessions).remove(&self.token);
+    }
+}
+
+impl Default for Resumables {
+    fn default() -> Self {
+        Self { sessions: Arc::default(), finished: Arc::new(Semaphore::new(MAX_FINISHED)) }
+    }
+}
+
+impl Resumables {
+    /// Makes the session `session_id` of `principal` known under a new token, if it can be resumed.
+    pub(crate) fn register(&self, principal: &Principal, session_id: &str, resumable: bool) -> Registration {
+        // 122 bits of the system's randomness.
+        let token = uuid::Uuid::new_v4().to_string();
+        let (sender, claims) = mpsc::channel(CLAIMS);
+        let (principal, session_id) = (principal.clone(), session_id.to_owned());
+        if resumable {
+            lock(&self.sessions).insert(token.clone(), Entry { principal, session_id, claims: sender });
+        }
+        Registration { token, sessions: Arc::clone(&self.sessions), claims }
+    }
+
+    /// The session that `token` names, if `access` is its user's, taken from the connection that serves it.
+    pub(crate) async fn claim(&self, access: &Access, token: &str) -> Option<Box<Live>> {
+        let claims = {
+            let sessions = lock(&self.sessions);
+            let entry = sessions.get(token)?;
+            let its = access.session_id.as_ref().is_none_or(|only| *only == entry.session_id);
+            (entry.principal == access.principal && its).then(|| entry.claims.clone())?
+        };
+        let (hand, handed) = oneshot::channel();
+        claims.try_send(Claim(hand)).ok()?;
+        timeout(HAND_OVER, handed).await.ok()?.ok()
+    }
+
+    /// A place for a finished session whose client has not read the end, or `None` when there are too many of those.
+    pub(crate) fn finished_place(&self) -> Option<Place> {
+        Arc::clone(&self.finished).try_acquire_owned().ok().map(Place::Finished)
+    }
+}
+
+fn lock(sessions: &Mutex<HashMap<String, Entry>>) -> MutexGuard<'_, HashMap<String, Entry>> {
+    sessions.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Claims that wait while one is served; whoever finds no room is refused, and tries again.
+const CLAIMS: usize = 4;
+/// Longest wait for the connection that has the session: its loop never awaits anything but events.
+const HAND_OVER: Duration = Duration::from_secs(2);
+/// Finished sessions that wait for their client: of each the events that were sent, at most a megabyte.
+const MAX_FINISHED: usize = 256;

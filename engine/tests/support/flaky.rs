@@ -1,0 +1,235 @@
+//! A client on a bad network: it loses connections, comes back, sends things twice and in the wrong order, as a seed says.
+//!
+//! Not here: the client that users have (`clients/rust`).
+
+use std::{sync::Arc, time::Duration};
+
+use engine::{
+    Engine, pipeline,
+    ports::Principal,
+    transport::memory::{self, ClientSender, MemoryClient},
+};
+use futures_util::FutureExt as _;
+use models::speech::ScriptedTranscriber;
+use protocol::{
+    AudioFormat, ClientMessage, Codec, FrameHeader, Framing, Resume, Role, ServerEvent, ServerMessage,
+    StartStream,
+};
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+use crate::harness::{Setup, line, silence, transcript};
+
+/// What happens, and what has.
+pub(crate) struct Schedule {
+    random: Option<fastrand::Rng>,
+    pub(crate) lost: u64,
+    pub(crate) taken_over: u64,
+    pub(crate) out_of_order: u64,
+}
+
+impl Schedule {
+    pub(crate) fn undisturbed() -> Self {
+        Self { random: None, lost: 0, taken_over: 0, out_of_order: 0 }
+    }
+
+    pub(crate) fn random(seed: u64) -> Self {
+        Self { random: Some(fastrand::Rng::with_seed(seed)), ..Self::undisturbed() }
+    }
+
+    /// True once in `n` times, on average.
+    fn once_in(&mut self, n: u32) -> bool {
+        self.random.as_mut().is_some_and(|random| random.u32(..n) == 0)
+    }
+
+    fn below(&mut self, n: u64) -> u64 {
+        self.random.as_mut().map_or(0, |random| random.u64(..n))
+    }
+}
+
+/// `start_stream` of one numbered channel.
+pub(crate) fn start(resume: Option<Resume>) -> ClientMessage {
+    let mut audio = AudioFormat::mono(Codec::PcmS16le, Some(16_000), Role::Mixed);
+    audio.framing = Framing::Numbered;
+    ClientMessage::StartStream(Box::new(StartStream {
+        session_id: Some("test".to_owned()),
+        audio,
+        config: None,
+        resume,
+    }))
+}
+
+/// `audio` in chunks of 20 ms with their headers.
+pub(crate) fn numbered(audio: &[u8]) -> Vec<Vec<u8>> {
+    let chunks = audio.chunks(640).zip(0u32..);
+    chunks
+        .map(|(chunk, seq)| [&FrameHeader { channel: 0, seq, last: false }.to_bytes()[..], chunk].concat())
+        .collect()
+}
+
+/// What the client is told that does not depend on when: by kind, one line an event.
+pub(crate) fn told(events: &[ServerEvent]) -> Vec<String> {
+    let mut told: Vec<_> = events.iter().filter_map(|event| line(&event.message)).collect();
+    told.sort();
+    told
+}
+
+/// Plays the conversation as `schedule` says; all events, each once.
+pub(crate) fn play(mut schedule: Schedule) -> Vec<ServerEvent> {
+    play_as(&mut schedule)
+}
+
+/// As [`play`], and tells what happened.
+pub(crate) fn play_as(schedule: &mut Schedule) -> Vec<ServerEvent> {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    runtime.block_on(async {
+        let mut client = Client::new();
+        client.play(schedule).await;
+        client.events
+    })
+}
+
+/// Two questions, every sample of which matters to their text.
+fn conversation() -> Vec<Vec<u8>> {
+    let voice =
+        |from: i16| (0..1_000i16 * 16).flat_map(move |n| (4_000 + from + n / 8).to_le_bytes()).collect();
+    let parts: [Vec<u8>; 5] = [silence(100), voice(1), silence(1_900), voice(9_000), silence(1_000)];
+    numbered(&parts.concat())
+}
+
+fn engine() -> Arc<Engine> {
+    let transcriber = ScriptedTranscriber::new(|request| {
+        let said = request.audio.iter().filter(|sample| sample.abs() > 0.05);
+        let sum =
+            said.fold(7u64, |sum, sample| sum.wrapping_mul(31).wrapping_add(u64::from(sample.to_bits())));
+        (Duration::from_millis(50), Ok(transcript(&format!("How would you test {sum:x}?"))))
+    });
+    Setup::with(transcriber).engine()
+}
+
+struct Client {
+    engine: Arc<Engine>,
+    chunks: Vec<Vec<u8>>,
+    token: Option<String>,
+    events: Vec<ServerEvent>,
+    ended: bool,
+}
+
+struct Connection {
+    sender: ClientSender,
+    client: MemoryClient,
+}
+
+impl Client {
+    fn new() -> Self {
+        Self { engine: engine(), chunks: conversation(), token: None, events: Vec::new(), ended: false }
+    }
+
+    async fn play(&mut self, schedule: &mut Schedule) {
+        let mut old = None;
+        while !self.ended {
+            let Some((mut connection, next_seq)) = self.connect().await else {
+                sleep(Duration::from_millis(50)).await;
+                continue;
+            };
+            if self.talk(&mut connection, next_seq as usize, schedule).await {
+                return;
+            }
+            if schedule.once_in(3) {
+                // It is still open on the server's side when the next one comes.
+                schedule.taken_over += 1;
+                old = Some(connection);
+            } else {
+                schedule.lost += 1;
+                drop(connection);
+                sleep(Duration::from_millis(schedule.below(3_000))).await;
+            }
+        }
+        drop(old);
+    }
+
+    /// Opens or resumes the session; the sequence number that is wanted.
+    async fn connect(&mut self) -> Option<(Connection, u32)> {
+        let (receive, transmit, mut client) = memory::pair();
+        let access = Principal { user: "ada".to_owned() }.into();
+        let serving =
+            pipeline::serve(Arc::clone(&self.engine), access, receive, transmit, CancellationToken::new());
+        tokio::spawn(serving);
+        let sender = client.sender();
+        let last_event = self.events.last().map_or(0, |event| event.event);
+        let resume = self.token.clone().map(|token| Resume { token, last_event });
+        sender.send(&start(resume)).await.ok()?;
+        let event = client.next().await?;
+        let ServerMessage::StreamStarted { resume_token, next_seq, .. } = &event.message else {
+            panic!("{event:?}")
+        };
+        assert_eq!(event.event, 1);
+        let next_seq = next_seq[0];
+        self.token = Some(resume_token.clone());
+        if self.events.is_empty() {
+            self.events.push(event);
+        }
+        Some((Connection { sender, client }, next_seq))
+    }
+
+    /// Sends from chunk `next` on until all is said, or the connection is lost; true when the end has come.
+    async fn talk(&mut self, connection: &mut Connection, mut next: usize, schedule: &mut Schedule) -> bool {
+        while next < self.chunks.len() {
+            if schedule.once_in(150) {
+                return false;
+            }
+            if schedule.once_in(10) {
+                // Again what was sent before, perhaps long before.
+                schedule.out_of_order += 1;
+                let again = schedule.below(next as u64 + 1) as usize;
+                self.send(connection, again).await;
+            }
+            let ahead = next + 1 + schedule.below(5) as usize;
+            if schedule.once_in(20) && ahead < self.chunks.len() {
+                // Before its turn, and again when that comes.
+                schedule.out_of_order += 1;
+                self.send(connection, ahead).await;
+            }
+            self.send(connection, next).await;
+            next += 1;
+            if !schedule.once_in(4) {
+                sleep(Duration::from_millis(20)).await;
+            }
+            if !schedule.once_in(3) {
+                self.read(connection);
+            }
+        }
+        if connection.sender.send(&ClientMessage::EndStream {}).await.is_err() || schedule.once_in(3) {
+            sleep(Duration::from_millis(schedule.below(200))).await;
+            self.read(connection);
+            return self.ended;
+        }
+        while let Some(event) = connection.client.next().await {
+            self.take(event);
+        }
+        let _ = connection.sender.close().await;
+        self.ended
+    }
+
+    async fn send(&self, connection: &Connection, chunk: usize) {
+        // Who is not read any more notices at the next event.
+        let _ = connection.sender.audio(self.chunks[chunk].clone()).await;
+    }
+
+    fn read(&mut self, connection: &mut Connection) {
+        while let Some(Some(event)) = connection.client.next().now_or_never() {
+            self.take(event);
+        }
+    }
+
+    fn take(&mut self, event: ServerEvent) {
+        let last = self.events.last().map_or(0, |event| event.event);
+        if event.event > last {
+            self.ended |= matches!(event.message, ServerMessage::StreamEnded { .. });
+            self.events.push(event);
+        } else {
+            panic!("event {} came again after {last}", event.event);
+        }
+    }
+}
