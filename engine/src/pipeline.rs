@@ -16,7 +16,7 @@ use crate::{
     Engine,
     outbox::{self, Outgoing},
     ports::Access,
-    resume::{Claim, Live, Place},
+    resume::{Claim, ClaimError, Live, Place},
     session::{Ending, Goodbye, Session},
     transport::{Frame, Receive, ReceiveError, Transmit},
 };
@@ -45,7 +45,17 @@ pub async fn serve(
     };
     match run(&mut live, &mut receive, &connection.outbox, &stop).await {
         Exit::Over(goodbye) => {
-            let read = connection.part(&mut receive, goodbye).await;
+            let read = tokio::select! {
+                read = connection.part(&mut receive, goodbye) => read,
+                // Whoever has not read the end comes for it over another connection.
+                claim = live.registration.claimed() => match claim.hand_over(live) {
+                    Ok(()) => return,
+                    Err(back) => {
+                        live = back;
+                        false
+                    }
+                },
+            };
             drop(receive);
             if !read && live.session.is_resumable() {
                 wait(&engine, live, &stop).await;
@@ -192,10 +202,15 @@ async fn take_over(
     resume: &Resume,
     stop: &CancellationToken,
 ) -> Result<Box<Live>, Refusal> {
-    let Some(mut live) = engine.resumables.claim(&access, &resume.token).await else {
-        let why = "this resume token opens no session, or none any more; open a new session without `resume`";
-        return Err(Refusal::new(CloseCode::Forbidden, why));
-    };
+    let mut live = engine.resumables.claim(&access, &resume.token).await.map_err(|error| {
+        let message = error.to_string();
+        match error {
+            ClaimError::Unknown => Refusal::new(CloseCode::Forbidden, message),
+            ClaimError::Busy => {
+                Refusal { code: CloseCode::Overloaded, message, retry_after_ms: Some(CLAIM_AGAIN_MS) }
+            }
+        }
+    })?;
     if let Place::Slot(slot) = &mut live.place {
         slot.set_access(&access);
     }
@@ -222,11 +237,11 @@ async fn wait(engine: &Engine, mut live: Box<Live>, stop: &CancellationToken) {
     let mut tick = interval(ACK_INTERVAL);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut drain_at = None;
-    let (mut cut, mut revoked) = (false, false);
+    let (mut leaving, mut cut, mut revoked) = (false, false, false);
     loop {
         live.session.conclude();
         let over = live.session.goodbye().is_some();
-        if over && (drain_at.is_some() || !make_room(engine, &mut live)) {
+        if over && (leaving || !make_room(engine, &mut live)) {
             return;
         }
         if live.session.is_ending_early() && drain_at.is_none() {
@@ -240,10 +255,10 @@ async fn wait(engine: &Engine, mut live: Box<Live>, stop: &CancellationToken) {
             },
             () = session.advance() => {}
             _ = tick.tick(), if !over => session.on_tick(),
-            () = sleep_until(until), if drain_at.is_none() => {
+            () = sleep_until(until), if !leaving => {
+                leaving = true;
                 metrics::counter!("sessions_expired_total").increment(1);
                 session.end(Ending::Gone);
-                drain_at = Some(Instant::now() + engine.limits.drain);
             }
             () = sleep_until(drain_at.unwrap_or(until)), if drain_at.is_some() && !cut => {
                 cut = true;
@@ -253,7 +268,10 @@ async fn wait(engine: &Engine, mut live: Box<Live>, stop: &CancellationToken) {
                 revoked = true;
                 session.end(Ending::Fatal(CloseCode::Unauthenticated, REVOKED.to_owned()));
             }
-            () = stop.cancelled(), if drain_at.is_none() => session.end(Ending::Shutdown),
+            () = stop.cancelled(), if !leaving => {
+                leaving = true;
+                session.end(Ending::Shutdown);
+            }
         }
     }
 }
@@ -405,3 +423,5 @@ const REVOKED: &str = "the login of this session has ended; log in and open a ne
 const ACK_INTERVAL: Duration = Duration::from_millis(500);
 /// When a refused client may try again: about the length of a short answer.
 const RETRY_AFTER_MS: u64 = 2_000;
+/// When a client may ask again for a session that others ask for too.
+const CLAIM_AGAIN_MS: u64 = 500;

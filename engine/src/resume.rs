@@ -49,6 +49,17 @@ pub(crate) enum Place {
     Finished(#[allow(dead_code, reason = "held, not read")] OwnedSemaphorePermit),
 }
 
+/// Why a session was not handed over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum ClaimError {
+    /// There is none for this user, which may mean that it is another's.
+    #[error("this resume token opens no session, or none any more; open a new session without `resume`")]
+    Unknown,
+    /// Too many ask for it at once.
+    #[error("the session is being taken over by other connections; ask again")]
+    Busy,
+}
+
 /// Somebody asks for a session.
 pub(crate) struct Claim(oneshot::Sender<Box<Live>>);
 
@@ -108,16 +119,23 @@ impl Resumables {
     }
 
     /// The session that `token` names, if `access` is its user's, taken from the connection that serves it.
-    pub(crate) async fn claim(&self, access: &Access, token: &str) -> Option<Box<Live>> {
+    pub(crate) async fn claim(&self, access: &Access, token: &str) -> Result<Box<Live>, ClaimError> {
         let claims = {
             let sessions = lock(&self.sessions);
-            let entry = sessions.get(token)?;
-            let its = access.session_id.as_ref().is_none_or(|only| *only == entry.session_id);
-            (entry.principal == access.principal && its).then(|| entry.claims.clone())?
+            let entry = sessions.get(token).filter(|entry| {
+                let its = access.session_id.as_ref().is_none_or(|only| *only == entry.session_id);
+                entry.principal == access.principal && its
+            });
+            entry.map(|entry| entry.claims.clone()).ok_or(ClaimError::Unknown)?
         };
         let (hand, handed) = oneshot::channel();
-        claims.try_send(Claim(hand)).ok()?;
-        timeout(HAND_OVER, handed).await.ok()?.ok()
+        claims.try_send(Claim(hand)).map_err(|_| ClaimError::Busy)?;
+        match timeout(HAND_OVER, handed).await {
+            Ok(Ok(live)) => Ok(live),
+            // It ended in the meantime.
+            Ok(Err(_)) => Err(ClaimError::Unknown),
+            Err(_) => Err(ClaimError::Busy),
+        }
     }
 
     /// A place for a finished session whose client has not read the end, or `None` when there are too many of those.

@@ -15,6 +15,7 @@ use std::{sync::Arc, time::Duration};
 use engine::{Engine, ports::Access, ports::Principal};
 use flaky::{Schedule, numbered, told};
 use harness::*;
+use models::speech::ScriptedTranscriber;
 use protocol::{ClientMessage, CloseCode, Resume, ServerEvent, ServerMessage};
 use tokio::time::sleep;
 
@@ -48,11 +49,13 @@ async fn a_client_that_comes_back_gets_every_event_once_and_is_told_what_to_send
 
 #[tokio::test(start_paused = true)]
 async fn what_is_heard_is_written_down_and_answered_while_nobody_is_there() {
-    let engine = Setup::hearing(QUESTION).engine();
+    let slow = ScriptedTranscriber::new(|_| (ms(500), Ok(transcript(QUESTION))));
+    let engine = Setup::with(slow).engine();
     let mut first = open(&engine).await;
-    send(&first, &numbered(&[speech(1_000), silence(500)].concat())).await;
+    send(&first, &numbered(&[speech(1_000), silence(400)].concat())).await;
     let (token, _) = started(&first.events[0]);
     first.take_in();
+    assert!(!first.events.iter().any(|event| matches!(event.message, ServerMessage::Transcription(_))));
     let last_event = first.events.last().unwrap().event;
     lose(first);
     sleep(ms(60_000)).await;
@@ -161,7 +164,8 @@ async fn a_login_that_ends_ends_a_session_that_waits() {
     sleep(ms(10)).await;
     let second = Conversation::new(Arc::clone(&engine));
     second.send(resuming(&token, 1)).await;
-    assert_eq!(second.read_to_end().await.code, Some(CloseCode::Forbidden));
+    let told = second.read_to_end().await;
+    assert_eq!(told.code, Some(CloseCode::Unauthenticated), "it is told why");
 }
 
 #[tokio::test(start_paused = true)]
