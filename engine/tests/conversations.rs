@@ -338,7 +338,7 @@ async fn what_cannot_be_opened_is_refused_with_a_reason() {
     check(control(rate), CloseCode::Malformed, "sample_rate").await;
     let resume =
         start_with(|start| start.resume = Some(protocol::Resume { token: "x".into(), last_event: 0 }));
-    check(control(resume), CloseCode::Malformed, "resum").await;
+    check(control(resume), CloseCode::Forbidden, "resume token").await;
     let roles = start_with(|start| start.audio.roles = vec![Role::Interviewer, Role::Candidate]);
     check(control(roles), CloseCode::Malformed, "framing numbered").await;
     let session = start_with(|start| start.session_id = Some("a b".into()));
@@ -353,7 +353,9 @@ async fn a_full_server_refuses_at_once() {
     let first = Conversation::new(Arc::clone(&engine));
     first.send(start_message()).await;
     tokio::time::sleep(ms(1)).await;
-    let ended = Conversation::new(Arc::clone(&engine)).read_to_end().await;
+    let second = Conversation::new(Arc::clone(&engine));
+    second.send(start_message()).await;
+    let ended = second.read_to_end().await;
     assert_eq!(ended.code, Some(CloseCode::Overloaded));
     let ServerMessage::Error { retry_after_ms, .. } = &ended.events[0].message else {
         panic!("{:?}", ended.events)
@@ -406,7 +408,7 @@ async fn numbered_chunks_that_repeat_are_ignored_and_gaps_are_told() {
     let ended = conversation.finish().await;
     let told: Vec<_> =
         ended.story().into_iter().filter(|l| l.starts_with("warn") || l.starts_with("err")).collect();
-    assert_eq!(told, ["warning audio_gap", "error 4400 fatal false", "error 4400 fatal false"]);
+    assert_eq!(told, ["error 4400 fatal false", "error 4400 fatal false", "warning audio_gap"]);
     assert_eq!(ended.story().last().unwrap(), "stream_ended Client 3000 ms 1 turns 1 answers");
 }
 

@@ -34,8 +34,8 @@ impl Peer for MemoryPeer {
         self.0.closed().map(u16::from)
     }
 
-    async fn hang_up(mut self) {
-        self.0.hang_up();
+    async fn hang_up(self) {
+        self.0.sender().close().await.expect("the server's half is there");
     }
 }
 
