@@ -1,0 +1,74 @@
+//! A session without a connection: it goes on with what it has heard, until its client comes back or it is too late.
+//!
+//! Not here: the loop of a session on a connection (`pipeline`).
+
+use protocol::CloseCode;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use super::{ACK_INTERVAL, REVOKED, revocation};
+use crate::{
+    Engine,
+    resume::{Live, Place},
+    session::Ending,
+};
+
+/// Goes on without a connection until another claims the session, or it is too late.
+pub(super) async fn wait(engine: &Engine, mut live: Box<Live>, stop: &CancellationToken) {
+    metrics::counter!("sessions_detached_total").increment(1);
+    live.session.detach();
+    let until = Instant::now() + engine.limits.resume_within;
+    let mut tick = interval(ACK_INTERVAL);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut drain_at = None;
+    let (mut leaving, mut cut, mut revoked) = (false, false, false);
+    loop {
+        live.session.conclude();
+        let over = live.session.goodbye().is_some();
+        if over && (leaving || !make_room(engine, &mut live)) {
+            return;
+        }
+        if live.session.is_ending_early() && drain_at.is_none() {
+            drain_at = Some(Instant::now() + engine.limits.drain);
+        }
+        let Live { session, place, registration } = &mut *live;
+        tokio::select! {
+            claim = registration.claimed() => match claim.hand_over(live) {
+                Ok(()) => return,
+                Err(back) => live = back,
+            },
+            () = session.advance() => {}
+            _ = tick.tick(), if !over => session.on_tick(),
+            () = sleep_until(until), if !leaving => {
+                leaving = true;
+                metrics::counter!("sessions_expired_total").increment(1);
+                session.end(Ending::Gone);
+            }
+            () = sleep_until(drain_at.unwrap_or(until)), if drain_at.is_some() && !cut => {
+                cut = true;
+                session.cut_drain();
+            }
+            () = revocation(place), if !revoked => {
+                revoked = true;
+                session.end(Ending::Fatal(CloseCode::Unauthenticated, REVOKED.to_owned()));
+            }
+            () = stop.cancelled(), if !leaving => {
+                leaving = true;
+                session.end(Ending::Shutdown);
+            }
+        }
+    }
+}
+
+/// A finished session needs no slot; false when there is no place for it at all.
+fn make_room(engine: &Engine, live: &mut Live) -> bool {
+    if matches!(live.place, Place::Finished(_)) {
+        return true;
+    }
+    let Some(place) = engine.resumables.finished_place() else {
+        metrics::counter!("sessions_expired_total").increment(1);
+        return false;
+    };
+    live.place = place;
+    true
+}

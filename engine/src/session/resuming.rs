@@ -1,0 +1,68 @@
+//! A session that changes its connection: what its client has missed is sent again, and what is missing is waited for.
+//!
+//! Not here: who may have the session (`resume`), how long it waits (`pipeline`).
+
+use protocol::{Framing, StartStream};
+
+use super::{ClientError, Ending, Session, events::NeverSent};
+use crate::ports::Access;
+
+impl Session {
+    /// Goes on over another connection, whose client has every event up to `last_event`. Refused, nothing has changed.
+    pub(crate) fn attach(
+        &mut self,
+        access: Access,
+        start: StartStream,
+        token: &str,
+        last_event: u64,
+    ) -> Result<(), ClientError> {
+        if start.audio != self.audio {
+            return Err(ClientError::malformed(
+                "audio is not as when the session was opened; send it unchanged",
+            ));
+        }
+        if start.session_id.is_some_and(|id| id != self.id) {
+            return Err(ClientError::malformed(
+                "the resume token is of another session; leave session_id out",
+            ));
+        }
+        let config = match start.config {
+            Some(update) => {
+                let current = self.next_config.as_ref().unwrap_or(&self.config);
+                Some(current.updated(update).map_err(|error| ClientError::malformed(error.to_string()))?)
+            }
+            None => None,
+        };
+        let started = self.stream_started(token);
+        let missing = self.events.rewind(started, last_event).map_err(|NeverSent| {
+            ClientError::malformed(format!("event {last_event} was never sent; open a new session"))
+        })?;
+        tracing::info!(session_id = self.id, "session resumed");
+        self.access = access;
+        self.hearing.wait_for_gaps();
+        if let Some(config) = config {
+            self.take_config(config);
+        }
+        if let Some((first, last)) = missing {
+            self.warn("events_lost", format!("events {first} to {last} are too long ago to be sent again"));
+        }
+        Ok(())
+    }
+
+    /// The connection is lost, or taken over: what is being computed goes on.
+    pub(crate) fn detach(&mut self) {
+        tracing::info!(session_id = self.id, "session without a connection");
+        // What is missing comes with the next connection.
+        self.hearing.wait_for_no_gap();
+    }
+
+    /// Whether a client that lost its connection can go on with the session.
+    pub(crate) fn is_resumable(&self) -> bool {
+        self.audio.framing == Framing::Numbered
+    }
+
+    /// Whether the session should wait for its client, now that the connection is lost.
+    pub(crate) fn can_wait(&self) -> bool {
+        self.is_resumable() && matches!(self.ending, None | Some(Ending::Client | Ending::Limit))
+    }
+}
