@@ -85,6 +85,7 @@ pub(crate) async fn engine(settings: &Settings, ports: Ports) -> Result<Engine, 
         meter: ports.meter,
         memories: engine::memory::Memories::default(),
         resumables: engine::resume::Resumables::default(),
+        journals: None,
         registry: Registry::new(max_sessions),
         writers: tokio_util::task::TaskTracker::new(),
     })

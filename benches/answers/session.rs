@@ -71,6 +71,7 @@ impl Host {
             meter: Arc::new(MonthlyMeter::new(MonthlyLimits::default())),
             memories: engine::memory::Memories::default(),
             resumables: engine::resume::Resumables::default(),
+            journals: None,
             registry: Registry::new(limits.max_sessions),
             writers: tokio_util::task::TaskTracker::new(),
         };

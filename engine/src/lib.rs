@@ -69,6 +69,8 @@ pub struct Engine {
     pub memories: memory::Memories,
     /// Sessions whose clients may come back.
     pub resumables: resume::Resumables,
+    /// Where sessions are kept so that they survive the process; none: they do not.
+    pub journals: Option<Arc<dyn ports::Journals>>,
     /// Session slots.
     pub registry: registry::Registry,
     /// Writes history behind the sessions; waited for at the end.

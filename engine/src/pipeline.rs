@@ -205,7 +205,15 @@ async fn take_over(
     resume: &Resume,
     stop: &CancellationToken,
 ) -> Result<Box<Live>, Refusal> {
-    let mut live = engine.resumables.claim(&access, &resume.token).await.map_err(|error| {
+    let claimed = match engine.resumables.claim(&access, &resume.token).await {
+        Err(ClaimError::Unknown) => match recover(engine, &access, &resume.token).await? {
+            Some(live) => Ok(live),
+            // Another connection may be making it again just now.
+            None => engine.resumables.claim(&access, &resume.token).await,
+        },
+        claimed => claimed,
+    };
+    let mut live = claimed.map_err(|error| {
         let message = error.to_string();
         match error {
             ClaimError::Unknown => Refusal::new(CloseCode::Forbidden, message),
@@ -230,6 +238,29 @@ async fn take_over(
             Err(Refusal::new(error.code, error.message))
         }
     }
+}
+
+/// Makes the session with `token` again that an earlier process served, if it left a journal.
+async fn recover(engine: &Arc<Engine>, access: &Access, token: &str) -> Result<Option<Box<Live>>, Refusal> {
+    let Some(journals) = &engine.journals else { return Ok(None) };
+    let Some(registration) = engine.resumables.register_again(&access.principal, token) else {
+        return Ok(None);
+    };
+    let kept = journals.reopen(&registration.key()).await.map_err(|error| {
+        tracing::warn!(%error, "a session cannot be recovered");
+        Refusal {
+            code: CloseCode::Overloaded,
+            message: "the session cannot be read back for now; try again".to_owned(),
+            retry_after_ms: Some(RETRY_AFTER_MS),
+        }
+    })?;
+    let Some(kept) = kept else { return Ok(None) };
+    let Some(slot) = engine.registry.admit(access) else {
+        return Err(Refusal::overloaded(engine.registry.max()));
+    };
+    let recovered = Session::recover(Arc::clone(engine), access.clone(), kept).await;
+    let session = recovered.map_err(|error| Refusal::new(error.code, error.message))?;
+    Ok(Some(Box::new(Live { session, place: Place::Slot(slot), registration })))
 }
 
 async fn revocation(place: &Place) {
@@ -267,13 +298,17 @@ async fn run(
 
     loop {
         session.conclude();
+        session.flush();
         let sending = session.has_staged();
         if !sending {
             slow_at = None;
-            if let Some(goodbye) = session.goodbye() {
-                return Exit::Over(Some(goodbye));
-            }
         }
+        if !session.has_unsent()
+            && let Some(goodbye) = session.goodbye()
+        {
+            return Exit::Over(Some(goodbye));
+        }
+        // Only looked at while something is to be sent.
         let slow = *slow_at.get_or_insert_with(|| Instant::now() + limits.slow_client);
         let hearing = session.wants_to_hear();
         if !hearing {

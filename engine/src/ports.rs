@@ -3,6 +3,7 @@
 //! Implemented by the composition root over the control API's stores; [`memory`] has embedded ones. A failing port
 //! costs what it provides, never the conversation.
 
+pub mod folder;
 pub mod memory;
 
 use futures_util::future::{BoxFuture, FutureExt as _, ready};
@@ -108,7 +109,8 @@ pub trait ContextProvider: Send + Sync {
 /// Keeps history.
 pub trait SessionRecorder: Send + Sync {
     /// Who writes down this session. Never asked for sessions that are not to be kept; asked again when a client comes back.
-    fn open(&self, access: &Access, session_id: &str) -> Box<dyn SessionWriter>;
+    /// `run` is another UUID v7 each time that a session of this id is opened anew, and the same when it goes on.
+    fn open(&self, access: &Access, session_id: &str, run: &str) -> Box<dyn SessionWriter>;
 }
 
 /// Writes down one session, over one connection.
@@ -119,6 +121,30 @@ pub trait SessionWriter: Send {
 
     /// The last event was stored, or given up: the connection is gone.
     fn close(&mut self) -> BoxFuture<'_, Result<(), PortError>>;
+}
+
+/// Keeps what a live session needs to go on after its process was killed, here or on another node.
+pub trait Journals: Send + Sync {
+    /// A new journal under `key`, 64 hexadecimal digits that say nothing of whose it is.
+    fn create(&self, key: &str) -> Box<dyn JournalWriter>;
+
+    /// Everything in the journal of `key`, and who writes it further; none when there is no such journal.
+    fn reopen(&self, key: &str) -> BoxFuture<'static, Result<Option<KeptJournal>, PortError>>;
+}
+
+/// A journal that was found, and who writes it further.
+pub type KeptJournal = (Vec<u8>, Box<dyn JournalWriter>);
+
+/// Writes one journal.
+pub trait JournalWriter: Send {
+    /// Appends `bytes`. On return they survive the process. Called in order, off the audio path.
+    fn append(&mut self, bytes: Vec<u8>) -> BoxFuture<'_, Result<(), PortError>>;
+
+    /// Cuts off everything after the first `length` bytes: a record that was torn.
+    fn truncate(&mut self, length: u64) -> BoxFuture<'_, Result<(), PortError>>;
+
+    /// Forgets the journal; nothing is appended later.
+    fn remove(&mut self) -> BoxFuture<'_, Result<(), PortError>>;
 }
 
 /// A limit of the plan is reached; the message says which and until when.

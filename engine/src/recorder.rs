@@ -29,8 +29,9 @@ impl Recorder {
         writers: &TaskTracker,
         access: &Access,
         session_id: &str,
+        run: &str,
     ) -> Self {
-        let mut writer = port.open(access, session_id);
+        let mut writer = port.open(access, session_id, run);
         let session_id = session_id.to_owned();
         let (queue, mut events) = mpsc::channel::<ServerEvent>(CAPACITY);
         let failed = Arc::new(AtomicBool::new(false));

@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use sha2::{Digest as _, Sha256};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot},
     time::timeout,
@@ -29,7 +30,8 @@ pub struct Resumables {
 
 struct Entry {
     principal: Principal,
-    session_id: String,
+    /// None while it is made again from its journal.
+    session_id: Option<String>,
     claims: mpsc::Sender<Claim>,
 }
 
@@ -83,6 +85,11 @@ impl Registration {
         &self.token
     }
 
+    /// Under which its journal lies: says nothing of the token.
+    pub(crate) fn key(&self) -> String {
+        journal_key(&self.token)
+    }
+
     /// The next claim. Cancel-safe; never ready when there is none.
     pub(crate) async fn claimed(&mut self) -> Claim {
         match self.claims.recv().await {
@@ -110,12 +117,29 @@ impl Resumables {
     pub(crate) fn register(&self, principal: &Principal, session_id: &str, resumable: bool) -> Registration {
         // 122 bits of the system's randomness.
         let token = uuid::Uuid::new_v4().to_string();
-        let (sender, claims) = mpsc::channel(CLAIMS);
-        let (principal, session_id) = (principal.clone(), session_id.to_owned());
+        let (claim, claims) = mpsc::channel(CLAIMS);
         if resumable {
-            lock(&self.sessions).insert(token.clone(), Entry { principal, session_id, claims: sender });
+            let entry = Entry {
+                principal: principal.clone(),
+                session_id: Some(session_id.to_owned()),
+                claims: claim,
+            };
+            lock(&self.sessions).insert(token.clone(), entry);
         }
         Registration { token, sessions: Arc::clone(&self.sessions), claims }
+    }
+
+    /// Makes a session known that an earlier process knew by `token`, before it is made again: nobody else does that
+    /// meanwhile. None when it is known.
+    pub(crate) fn register_again(&self, principal: &Principal, token: &str) -> Option<Registration> {
+        let mut sessions = lock(&self.sessions);
+        if sessions.contains_key(token) {
+            return None;
+        }
+        let (claim, claims) = mpsc::channel(CLAIMS);
+        let entry = Entry { principal: principal.clone(), session_id: None, claims: claim };
+        sessions.insert(token.to_owned(), entry);
+        Some(Registration { token: token.to_owned(), sessions: Arc::clone(&self.sessions), claims })
     }
 
     /// The session that `token` names, if `access` is its user's, taken from the connection that serves it.
@@ -123,8 +147,8 @@ impl Resumables {
         let claims = {
             let sessions = lock(&self.sessions);
             let entry = sessions.get(token).filter(|entry| {
-                let its = access.session_id.as_ref().is_none_or(|only| *only == entry.session_id);
-                entry.principal == access.principal && its
+                let its = |id: &String| access.session_id.as_ref().is_none_or(|only| only == id);
+                entry.principal == access.principal && entry.session_id.as_ref().is_none_or(its)
             });
             entry.map(|entry| entry.claims.clone()).ok_or(ClaimError::Unknown)?
         };
@@ -142,6 +166,11 @@ impl Resumables {
     pub(crate) fn finished_place(&self) -> Option<Place> {
         Arc::clone(&self.finished).try_acquire_owned().ok().map(Place::Finished)
     }
+}
+
+/// Under which the journal of the session with `token` lies.
+pub(crate) fn journal_key(token: &str) -> String {
+    Sha256::digest(token).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn lock(sessions: &Mutex<HashMap<String, Entry>>) -> MutexGuard<'_, HashMap<String, Entry>> {

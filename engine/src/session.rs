@@ -11,10 +11,12 @@ mod events;
 mod guessing;
 mod hearing;
 mod joining;
+mod journal;
 mod listening;
 mod minutes;
 mod parts;
 mod receipt;
+mod recovering;
 mod resuming;
 mod speculating;
 
@@ -30,7 +32,14 @@ use tokio::{
     time::{Instant, sleep_until, timeout},
 };
 
-use self::{answering::Answers, events::EventLog, hearing::Hearing, minutes::Minutes};
+use self::{
+    answering::Answers,
+    events::EventLog,
+    hearing::Hearing,
+    journal::{Beginning, Journal, Record},
+    minutes::Minutes,
+    recovering::Replay,
+};
 use crate::{
     Engine,
     answerer::Answerer,
@@ -49,15 +58,23 @@ pub(crate) struct Session {
     engine: Arc<Engine>,
     access: Access,
     id: String,
+    /// What history calls it: another one each time that a session with this id is opened.
+    run: String,
     config: SessionConfig,
     hearing: Hearing,
     answers: Answers,
     history: History,
     recorder: Option<Recorder>,
     events: EventLog,
+    /// None when there is nothing to keep it in, it failed, or the client wants no trace.
+    journal: Option<Journal>,
+    /// While the session is being made again from its journal.
+    replay: Option<Box<Replay>>,
     /// As the client described it, and must again when it comes back.
     audio: AudioFormat,
     ending: Option<Ending>,
+    /// What is left is not waited for any longer.
+    cut: bool,
     /// Takes effect when the next turn begins.
     next_config: Option<SessionConfig>,
     goodbye: Option<Goodbye>,
@@ -77,6 +94,8 @@ pub(crate) enum Ending {
     Client,
     /// The server is leaving: texts are finished, answers as far as time allows.
     Shutdown,
+    /// The server is leaving, and the session goes on elsewhere, or here when the server is back.
+    Leaving,
     /// The session is as long as it may be.
     Limit,
     /// Nothing came for too long.
@@ -125,65 +144,29 @@ impl Session {
         access: Access,
         start: StartStream,
     ) -> Result<(Self, Registration), ClientError> {
-        let id = session_id(start.session_id, access.session_id.as_deref())?;
-        let (context, missing) = match timeout(PORT_TIMEOUT, engine.context.context(&access)).await {
-            Ok(Ok(context)) => (context, None),
-            Ok(Err(ContextError::Revoked)) => {
-                let why = ContextError::Revoked.to_string();
-                return Err(ClientError::new(CloseCode::Unauthenticated, why));
-            }
-            Ok(Err(ContextError::Unavailable(why))) => (CandidateContext::default(), Some(why)),
-            Err(_) => (CandidateContext::default(), Some("it did not come in time".to_owned())),
-        };
-        // A preference that this server does not know any more is no reason to have no session.
-        let preferred = engine.defaults.updated(context.preferences.clone());
-        let (mut config, unknown) = match preferred {
-            Ok(config) => (config, None),
-            Err(error) => (engine.defaults.clone(), Some(error.to_string())),
-        };
-        // Who cannot be asked, or was not understood, may have wished to leave no trace.
-        config.save_history &= missing.is_none() && context.preferences.save_history != Some(false);
-        let config = match start.config {
-            Some(update) => config.updated(update).map_err(|e| ClientError::malformed(e.to_string()))?,
-            None => config,
-        };
-        let audio = start.audio;
-        let resumable = audio.framing == Framing::Numbered;
-        let mut hearing = Hearing::new(&engine, audio.clone(), &config)?;
-        hearing.set_candidate_terms(vocabulary::terms(&[&context.cv, &context.job_description]));
-        let identity = identity(&access.principal, &context);
-        let answerer =
-            Answerer::new(Arc::clone(&engine.chat), context).with_context_tokens(config.context_tokens);
-        let remembered = engine.memories.take_over(&access.principal, &id, hearing.key);
-        let history = remembered.map(History::carried_over).unwrap_or_default();
-        let recorder = config.save_history.then(|| record(&engine, &access, &id));
-        let registration = engine.resumables.register(&access.principal, &id, resumable);
-        let mut session = Self {
-            access,
-            id,
-            answers: Answers::new(answerer, identity, &config),
-            config,
-            history,
-            recorder,
-            events: EventLog::new(resumable),
-            audio,
-            ending: None,
-            next_config: None,
-            goodbye: None,
-            totals: Totals::default(),
-            minutes: Minutes::default(),
-            refused_messages: 0,
-            history_warned: false,
-            hearing,
-            engine,
-        };
+        let id = session_id(start.session_id.clone(), access.session_id.as_deref())?;
+        let run = uuid::Uuid::now_v7().to_string();
+        let known = known(&engine, &access).await?;
+        let (mut session, unknown) = Self::build(engine, access, &start, &known, &id, &run)?;
+        let resumables = &session.engine.resumables;
+        let registration = resumables.register(&session.access.principal, &id, session.is_resumable());
+        if let Some(journals) = &session.engine.journals
+            && session.is_resumable()
+            && session.config.save_history
+        {
+            let writer = journals.create(&registration.key());
+            let mut journal = Journal::start(writer, &session.engine.writers, 0);
+            let preferences = &known.context.preferences;
+            journal.begin(&Beginning::new(&session.access, &id, &run, &start, preferences));
+            session.journal = Some(journal);
+        }
         metrics::counter!("sessions_total").increment(1);
         tracing::info!(session_id = session.id, "session opened");
         let started = session.stream_started(registration.token());
         session.emit(started);
         session.warm_model();
         session.prefill();
-        if let Some(why) = missing {
+        if let Some(why) = known.missing {
             session.warn(
                 "context_unavailable",
                 format!("answers know nothing of the candidate, and nothing is kept unless asked for: {why}"),
@@ -195,6 +178,64 @@ impl Session {
         Ok((session, registration))
     }
 
+    /// A session of which nobody has been told anything; and why the account's preferences are not used, if they are not.
+    fn build(
+        engine: Arc<Engine>,
+        access: Access,
+        start: &StartStream,
+        known: &Known,
+        id: &str,
+        run: &str,
+    ) -> Result<(Self, Option<String>), ClientError> {
+        let context = &known.context;
+        // A preference that this server does not know any more is no reason to have no session.
+        let preferred = engine.defaults.updated(context.preferences.clone());
+        let (mut config, unknown) = match preferred {
+            Ok(config) => (config, None),
+            Err(error) => (engine.defaults.clone(), Some(error.to_string())),
+        };
+        // Who cannot be asked, or was not understood, may have wished to leave no trace.
+        config.save_history &= known.missing.is_none() && context.preferences.save_history != Some(false);
+        let config = match start.config.clone() {
+            Some(update) => config.updated(update).map_err(|e| ClientError::malformed(e.to_string()))?,
+            None => config,
+        };
+        let audio = start.audio.clone();
+        let resumable = audio.framing == Framing::Numbered;
+        let mut hearing = Hearing::new(&engine, audio.clone(), &config)?;
+        hearing.set_candidate_terms(vocabulary::terms(&[&context.cv, &context.job_description]));
+        let identity = identity(&access.principal, context);
+        let answerer = Answerer::new(Arc::clone(&engine.chat), context.clone())
+            .with_context_tokens(config.context_tokens);
+        let remembered = engine.memories.take_over(&access.principal, id, hearing.key);
+        let history = remembered.map(History::carried_over).unwrap_or_default();
+        let recorder = config.save_history.then(|| record(&engine, &access, id, run));
+        let session = Self {
+            access,
+            id: id.to_owned(),
+            run: run.to_owned(),
+            answers: Answers::new(answerer, identity, &config),
+            config,
+            history,
+            recorder,
+            events: EventLog::new(resumable),
+            journal: None,
+            replay: None,
+            audio,
+            ending: None,
+            cut: false,
+            next_config: None,
+            goodbye: None,
+            totals: Totals::default(),
+            minutes: Minutes::default(),
+            refused_messages: 0,
+            history_warned: false,
+            hearing,
+            engine,
+        };
+        Ok((session, unknown))
+    }
+
     pub(crate) fn limits(&self) -> SessionLimits {
         self.engine.limits
     }
@@ -203,7 +244,12 @@ impl Session {
     pub(crate) fn on_frame(&mut self, frame: Frame) -> bool {
         let taken = match frame {
             Frame::Audio(bytes) => self.on_audio_frame(&bytes).map(|()| true),
-            Frame::Control(json) => parse(&json).and_then(|message| self.on_message(message)),
+            Frame::Control(json) => parse(&json).and_then(|message| {
+                if !matches!(message, ClientMessage::AudioChunk { .. } | ClientMessage::KeepAlive {}) {
+                    self.log(&Record::Control(&json));
+                }
+                self.on_message(message)
+            }),
         };
         taken.unwrap_or_else(|error| {
             self.refuse(error);
@@ -254,8 +300,9 @@ impl Session {
         self.hearing.set_config(&config);
         if !config.save_history {
             self.recorder = None;
+            self.drop_journal();
         } else if self.recorder.is_none() {
-            self.recorder = Some(record(&self.engine, &self.access, &self.id));
+            self.recorder = Some(record(&self.engine, &self.access, &self.id, &self.run));
         }
         self.config = config;
     }
@@ -273,8 +320,12 @@ impl Session {
 
     /// Begins the end: no more audio; what is open is finished as the reason allows.
     pub(crate) fn end(&mut self, ending: Ending) {
+        if ending == Ending::Shutdown && self.ending.is_none() && self.journal.is_some() {
+            return self.leave();
+        }
         match (&self.ending, &ending) {
             (Some(Ending::Client), Ending::Shutdown) => {}
+            (Some(Ending::Leaving), _) => return,
             (Some(_), Ending::Client | Ending::Shutdown | Ending::Idle) => return,
             _ => {}
         }
@@ -308,6 +359,11 @@ impl Session {
 
     /// The time for finishing is over: what is still open is lost, and the client told.
     pub(crate) fn cut_drain(&mut self) {
+        self.cut = true;
+        if self.ending == Some(Ending::Leaving) {
+            // It is finished where the session goes on.
+            return;
+        }
         self.stop_draining();
         let lost = self.drop_pending_texts();
         if lost > 0 {
@@ -327,7 +383,8 @@ impl Session {
     /// Once everything is finished: stages the last events. The close code follows when all of them are sent.
     pub(crate) fn conclude(&mut self) {
         let Some(ending) = &self.ending else { return };
-        if self.goodbye.is_some() || self.has_work() {
+        let leaves = *ending == Ending::Leaving && self.cut;
+        if self.goodbye.is_some() || (self.has_work() && !leaves) {
             return;
         }
         self.totals.audio_ms = self.hearing.heard().as_ms();
@@ -351,6 +408,7 @@ impl Session {
                 self.fatal(code, message);
                 (None, (code, "see the error event"))
             }
+            Ending::Leaving => (None, (CloseCode::Leaving, "server leaving; resume with your token")),
             Ending::Gone => (None, (CloseCode::Done, "gone")),
         };
         if let Some(reason) = reason {
@@ -377,6 +435,12 @@ impl Session {
 
     /// Whether events wait for room in the outbox.
     pub(crate) fn has_staged(&self) -> bool {
+        let written = self.journal.as_ref().map_or(u64::MAX, Journal::written);
+        self.events.has_sendable(written) && self.ending != Some(Ending::Gone)
+    }
+
+    /// Whether there are events that were not sent, be it that their record is not written yet.
+    pub(crate) fn has_unsent(&self) -> bool {
         self.events.has_unsent() && self.ending != Some(Ending::Gone)
     }
 
@@ -395,7 +459,7 @@ impl Session {
 
     /// Somebody speaks who may ask: does ahead what an answer would wait for.
     fn expect_question(&self, role: Role) {
-        if role != Role::Candidate && self.config.answer_mode != AnswerMode::Off {
+        if role != Role::Candidate && self.config.answer_mode != AnswerMode::Off && self.replay.is_none() {
             self.answers.prepare();
             self.warm_model();
         }
@@ -413,10 +477,15 @@ impl Session {
     pub(crate) async fn advance(&mut self) {
         let drainable = self.hearing.drainable();
         let gap_due = self.hearing.gap_due();
+        let waits = self.events.has_unsent();
         tokio::select! {
             heard = self.hearing.next() => self.on_heard(heard),
             step = self.answers.next() => self.on_answer_step(step),
-            Some(stream) = ready(drainable) => self.finish_stream(stream),
+            Some(stream) = ready(drainable) => {
+                self.log(&Record::Drained { stream: stream as u8 });
+                self.finish_stream(stream);
+            }
+            () = progress(self.journal.as_mut()), if waits => {}
             () = sleep_until_some(gap_due) => self.give_up_late_gaps(),
             reached = self.minutes.refused() => self.end(Ending::Fatal(CloseCode::Limit, reached.0)),
         }
@@ -460,9 +529,21 @@ impl Session {
     }
 
     fn emit(&mut self, message: ServerMessage) {
-        let event = self.events.push(message);
+        if let Some(replay) = &mut self.replay {
+            return replay.expect(message);
+        }
+        let (event, json) = self.events.push(message);
         if let Some(recorder) = &mut self.recorder {
             recorder.record(&event);
+        }
+        if let Some(journal) = &mut self.journal {
+            self.events.hold_last(journal.append(&Record::Event(json.as_bytes())));
+        }
+    }
+
+    fn log(&mut self, record: &Record<'_>) {
+        if let Some(journal) = &mut self.journal {
+            journal.append(record);
         }
     }
 
@@ -493,6 +574,13 @@ impl Drop for Session {
     }
 }
 
+async fn progress(journal: Option<&mut Journal>) {
+    match journal {
+        Some(journal) => journal.progress().await,
+        None => std::future::pending().await,
+    }
+}
+
 async fn sleep_until_some(due: Option<Instant>) {
     match due {
         Some(due) => sleep_until(due).await,
@@ -515,6 +603,7 @@ impl Ending {
         match self {
             Self::Client => "client",
             Self::Shutdown => "shutdown",
+            Self::Leaving => "leaving",
             Self::Limit => "limit",
             Self::Idle => "idle",
             Self::Fatal(..) => "error",
@@ -523,8 +612,27 @@ impl Ending {
     }
 }
 
-fn record(engine: &Engine, access: &Access, id: &str) -> Recorder {
-    Recorder::start(&*engine.recorder, &engine.writers, access, id)
+fn record(engine: &Engine, access: &Access, id: &str, run: &str) -> Recorder {
+    Recorder::start(&*engine.recorder, &engine.writers, access, id, run)
+}
+
+/// What the outside knows of the candidate, or why it does not.
+struct Known {
+    context: CandidateContext,
+    missing: Option<String>,
+}
+
+async fn known(engine: &Engine, access: &Access) -> Result<Known, ClientError> {
+    let (context, missing) = match timeout(PORT_TIMEOUT, engine.context.context(access)).await {
+        Ok(Ok(context)) => (context, None),
+        Ok(Err(ContextError::Revoked)) => {
+            let why = ContextError::Revoked.to_string();
+            return Err(ClientError::new(CloseCode::Unauthenticated, why));
+        }
+        Ok(Err(ContextError::Unavailable(why))) => (CandidateContext::default(), Some(why)),
+        Err(_) => (CandidateContext::default(), Some("it did not come in time".to_owned())),
+    };
+    Ok(Known { context, missing })
 }
 
 /// The session's id: what the client wants, unless it was let in for one session only.

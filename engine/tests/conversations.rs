@@ -556,7 +556,7 @@ async fn a_lost_connection_still_gets_its_words_into_history() {
 async fn a_storage_outage_costs_history_only() {
     struct Outage;
     impl engine::ports::SessionRecorder for Outage {
-        fn open(&self, _: &engine::ports::Access, _: &str) -> Box<dyn engine::ports::SessionWriter> {
+        fn open(&self, _: &engine::ports::Access, _: &str, _: &str) -> Box<dyn engine::ports::SessionWriter> {
             Box::new(Outage)
         }
     }

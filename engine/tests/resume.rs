@@ -223,6 +223,23 @@ fn ten_thousand_random_schedules_end_as_an_undisturbed_one() {
     );
 }
 
+/// As above, and the server is killed, with what it had not written yet torn or lost.
+#[test]
+fn ten_thousand_kills_lose_and_double_nothing() {
+    let schedules = std::env::var("INTERVIEWAI_SCHEDULES").map_or(SCHEDULES, |n| n.parse().unwrap());
+    let undisturbed = flaky::for_good(&flaky::play(Schedule::undisturbed()));
+    let mut killed = 0;
+    for seed in 0..schedules {
+        let mut schedule = Schedule::killing(seed);
+        let events = flaky::play_as(&mut schedule);
+        assert_eq!(flaky::for_good(&events), undisturbed, "seed {seed}");
+        assert!(events.iter().map(|event| event.event).eq(1..=events.len() as u64), "seed {seed}");
+        killed += schedule.killed;
+    }
+    println!("{schedules} schedules: {killed} kills");
+    assert!(killed > schedules / 2, "they do kill");
+}
+
 fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
 }

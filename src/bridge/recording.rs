@@ -36,15 +36,15 @@ impl Histories {
 }
 
 impl SessionRecorder for Histories {
-    fn open(&self, access: &Access, session_id: &str) -> Box<dyn SessionWriter> {
+    fn open(&self, access: &Access, session_id: &str, run: &str) -> Box<dyn SessionWriter> {
         if !has_account(&access.principal) {
-            return self.local.open(access, session_id);
+            return self.local.open(access, session_id, run);
         }
         Box::new(Writer {
             history: self.history.clone(),
             access: access.clone(),
             session_id: session_id.to_owned(),
-            record_id: uuid::Uuid::now_v7().to_string(),
+            record_id: run.to_owned(),
             kept: None,
             questions: HashMap::new(),
             heard_ms: 0,

@@ -24,6 +24,7 @@ pub(super) async fn wait(engine: &Engine, mut live: Box<Live>, stop: &Cancellati
     let (mut leaving, mut cut, mut revoked) = (false, false, false);
     loop {
         live.session.conclude();
+        live.session.flush();
         let over = live.session.goodbye().is_some();
         if over && (leaving || !make_room(engine, &mut live)) {
             return;

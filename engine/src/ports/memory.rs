@@ -101,7 +101,7 @@ impl RecentSessions {
 }
 
 impl SessionRecorder for RecentSessions {
-    fn open(&self, _: &Access, session_id: &str) -> Box<dyn SessionWriter> {
+    fn open(&self, _: &Access, session_id: &str, _: &str) -> Box<dyn SessionWriter> {
         Box::new(RecentSession { sessions: self.clone(), id: session_id.to_owned() })
     }
 }

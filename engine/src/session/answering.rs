@@ -61,14 +61,14 @@ struct LastTurn {
 
 /// Answers to a question that may go on.
 #[derive(Clone, Default)]
-struct Withdrawn {
-    complete: BTreeSet<u64>,
+pub(super) struct Withdrawn {
+    pub(super) complete: BTreeSet<u64>,
     /// Their text stands, though they broke off.
     broken: BTreeSet<u64>,
 }
 
 impl Withdrawn {
-    fn extend(&mut self, others: Self) {
+    pub(super) fn extend(&mut self, others: Self) {
         self.complete.extend(others.complete);
         self.broken.extend(others.broken);
     }
@@ -92,17 +92,17 @@ impl LastTurn {
 
 /// A question that is being answered.
 #[derive(Clone)]
-struct Asked {
-    turn: u64,
+pub(super) struct Asked {
+    pub(super) turn: u64,
     text: String,
     language: String,
     clock: Clock,
     /// The interviewer asked it, and may go on.
-    heard: bool,
+    pub(super) heard: bool,
     /// Complete answers, and texts that broke off, to the first part of the question: withdrawn once this one is granted.
-    withdraws: Withdrawn,
+    pub(super) withdraws: Withdrawn,
     /// Its answer broke off before, and the next provider is asked.
-    again: bool,
+    pub(super) again: bool,
 }
 
 struct Running {
@@ -190,6 +190,21 @@ impl Answers {
         self.last.as_mut().filter(|last| asked.heard && last.turn == asked.turn)
     }
 
+    /// Ids up to `id` were given out by an earlier process.
+    pub(super) fn skip_ids(&mut self, id: u64) {
+        self.next_id = self.next_id.max(id + 1);
+    }
+
+    /// An answer to `turn` was complete in an earlier process, or was withdrawn there.
+    pub(super) fn note_complete(&mut self, turn: Option<u64>, id: u64, complete: bool) {
+        let Some(last) = &mut self.last else { return };
+        if complete && turn == Some(last.turn) {
+            last.shown.complete.insert(id);
+        } else if !complete {
+            last.shown.complete.remove(&id);
+        }
+    }
+
     fn take(&mut self, id: u64) -> Option<Running> {
         let index = self.running.iter().position(|running| running.id == id)?;
         Some(self.running.remove(index))
@@ -252,6 +267,10 @@ impl Session {
     }
 
     pub(super) fn cancel_answer(&mut self, id: u64) -> Result<(), ClientError> {
+        if let Some(replay) = &mut self.replay {
+            replay.cancelled(id, CancelReason::Client);
+            return Ok(());
+        }
         let Some(running) = self.answers.take(id) else {
             return Err(ClientError::malformed(format!("no answer {id} is being written")));
         };
@@ -275,6 +294,9 @@ impl Session {
     /// Asks for the preferred variant; the others follow its first text, so that they take nothing from it.
     fn ask(&mut self, asked: Asked) {
         let variants = self.config.variants.clone();
+        if let Some(replay) = &mut self.replay {
+            return replay.asked(asked, variants);
+        }
         if let [first, others @ ..] = &variants[..] {
             self.begin(asked, *first, others.to_vec());
         }
@@ -286,7 +308,7 @@ impl Session {
         }
     }
 
-    fn begin(&mut self, asked: Asked, variant: Variant, waiting: Vec<Variant>) {
+    pub(super) fn begin(&mut self, asked: Asked, variant: Variant, waiting: Vec<Variant>) {
         let id = self.answers.next_id;
         self.answers.next_id += 1;
         let prompt = self.prompt_without(&asked.withdraws, &asked.text, &asked.language, variant);
@@ -369,6 +391,9 @@ impl Session {
 
     /// Ends the answers to `turn` that are being written; what they would have withdrawn, had they been granted.
     fn supersede_running(&mut self, turn: u64) -> Withdrawn {
+        if let Some(replay) = &mut self.replay {
+            return replay.supersede(turn);
+        }
         let running = std::mem::take(&mut self.answers.running);
         let (superseded, kept): (Vec<_>, Vec<_>) =
             running.into_iter().partition(|running| running.asked.heard && running.asked.turn == turn);

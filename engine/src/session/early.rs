@@ -33,6 +33,11 @@ impl Early {
         self.chunks.len() <= MAX_CHUNKS && self.bytes <= MAX_BYTES
     }
 
+    /// Whether `seq` is kept.
+    pub(super) fn has(&self, seq: u32) -> bool {
+        self.chunks.contains_key(&seq)
+    }
+
     /// The chunk `seq`, if its turn has come.
     pub(super) fn take(&mut self, seq: u32) -> Option<Chunk> {
         let chunk = self.chunks.remove(&seq)?;

@@ -10,7 +10,7 @@ use protocol::{ServerEvent, ServerMessage};
 pub(super) struct EventLog {
     /// Sent before everything else: what opens the session on a connection.
     greeting: Option<Arc<str>>,
-    kept: VecDeque<Arc<str>>,
+    kept: VecDeque<Kept>,
     /// Number of the first one kept.
     first: u64,
     /// Number of the next one to send.
@@ -18,6 +18,12 @@ pub(super) struct EventLog {
     kept_bytes: usize,
     /// Bytes of sent ones that are kept.
     max_bytes: usize,
+}
+
+struct Kept {
+    json: Arc<str>,
+    /// Not to be sent before the journal is written up to here.
+    after: u64,
 }
 
 /// A client claims an event that it was never sent.
@@ -31,13 +37,40 @@ impl EventLog {
         Self { greeting: None, kept: VecDeque::new(), first: 1, unsent: 1, kept_bytes: 0, max_bytes }
     }
 
-    /// Appends `message` under the next number.
-    pub(super) fn push(&mut self, message: ServerMessage) -> ServerEvent {
+    /// Appends `message` under the next number; the event, and its JSON.
+    pub(super) fn push(&mut self, message: ServerMessage) -> (ServerEvent, Arc<str>) {
         let event = ServerEvent { event: self.last() + 1, message };
         let json = json(&event);
+        self.keep(Arc::clone(&json));
+        (event, json)
+    }
+
+    /// Holds the last event back until the journal is written up to `position`.
+    pub(super) fn hold_last(&mut self, position: u64) {
+        if let Some(last) = self.kept.back_mut() {
+            last.after = position;
+        }
+    }
+
+    /// Nothing waits for a journal any more.
+    pub(super) fn release(&mut self) {
+        self.kept.iter_mut().for_each(|kept| kept.after = 0);
+    }
+
+    /// Takes over an event of an earlier process, which may have sent it; false when it is not the next.
+    pub(super) fn take_over(&mut self, event: &ServerEvent, json: &str) -> bool {
+        let next = event.event == self.last() + 1;
+        if next {
+            self.keep(json.into());
+            self.unsent += 1;
+            self.forget();
+        }
+        next
+    }
+
+    fn keep(&mut self, json: Arc<str>) {
         self.kept_bytes += json.len();
-        self.kept.push_back(json);
-        event
+        self.kept.push_back(Kept { json, after: 0 });
     }
 
     /// Opens the session on another connection: `message` is its first event again, as it is now, and every event after
@@ -65,18 +98,32 @@ impl EventLog {
         self.greeting.is_some() || self.unsent <= self.last()
     }
 
+    /// Whether the next event may be sent, now that the journal is written up to `written`.
+    pub(super) fn has_sendable(&self, written: u64) -> bool {
+        self.greeting.is_some() || self.next().is_some_and(|next| next.after <= written)
+    }
+
     /// The next event, as JSON; it counts as sent.
     pub(super) fn take_next(&mut self) -> Option<Arc<str>> {
         if let Some(greeting) = self.greeting.take() {
             return Some(greeting);
         }
-        let json = self.kept.get(usize::try_from(self.unsent - self.first).ok()?)?.clone();
+        let json = Arc::clone(&self.next()?.json);
         self.unsent += 1;
+        self.forget();
+        Some(json)
+    }
+
+    fn next(&self) -> Option<&Kept> {
+        self.kept.get(usize::try_from(self.unsent - self.first).ok()?)
+    }
+
+    /// Forgets the oldest of those sent, as far as there are too many.
+    fn forget(&mut self) {
         while self.kept_bytes > self.max_bytes && self.first < self.unsent {
             self.first += 1;
-            self.kept_bytes -= self.kept.pop_front().map_or(0, |json| json.len());
+            self.kept_bytes -= self.kept.pop_front().map_or(0, |kept| kept.json.len());
         }
-        Some(json)
     }
 }
 

@@ -18,6 +18,7 @@ use super::{
     Session,
     draft::Pass,
     hearing::{Collected, collect},
+    journal::Record,
 };
 use crate::{
     listener::{TurnEvent, Utterance},
@@ -112,6 +113,9 @@ impl Session {
         if !self.config.eager {
             return;
         }
+        if let Some(replay) = &mut self.replay {
+            return replay.paused(index, utterance);
+        }
         if !self.hearing.transcriber.serves(Priority::Speculative) {
             self.hearing.owed_hints.push((index, utterance.speech_end, TurnEnd::Unknown));
             return;
@@ -140,6 +144,9 @@ impl Session {
 
     /// The turn was not over. What the guess heard is true all the same, as far as it goes.
     pub(super) fn on_resumed(&mut self, index: usize) {
+        if let Some(replay) = &mut self.replay {
+            return replay.pause_over(index);
+        }
         self.drop_held_of(index);
         let channel = &mut self.hearing.channels[index];
         let guess = channel.guess.take();
@@ -226,6 +233,7 @@ impl Session {
     /// Tells the listeners what is known of their pauses; they go on, perhaps to further pauses.
     pub(super) fn give_owed_hints(&mut self) {
         while let Some((index, speech_end, hint)) = self.hearing.owed_hints.pop() {
+            self.log(&Record::Hint { channel: index as u8, speech_end, hint });
             let stream_index = self.hearing.channels[index].stream;
             let mut events = Vec::new();
             let stream = &mut self.hearing.streams[stream_index];

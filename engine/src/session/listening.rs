@@ -2,7 +2,7 @@
 //!
 //! Not here: what is kept between the steps (`hearing`).
 
-use std::sync::Arc;
+use std::{collections::VecDeque, sync::Arc};
 
 use codecs::{Finish, SampleIndex};
 use futures_util::FutureExt as _;
@@ -13,8 +13,10 @@ use tokio::time::Instant;
 use super::{
     ClientError, Ending, Session,
     draft::{Draft, Pass, Text},
+    guessing::Guess,
     hearing::{FinalText, Heard, HeardQuestion, InterimText, collect},
-    parts::persist,
+    journal::Record,
+    parts::{Part, persist},
 };
 use crate::listener::{ListenError, TurnEvent, TurnEventKind, Utterance};
 
@@ -67,6 +69,11 @@ impl Session {
             metrics::counter!("audio_chunks_repeated_total").increment(1);
             return Ok(());
         }
+        if self.journal.is_some() && !stream.early.has(seq) {
+            let header = FrameHeader { channel: index, seq, last }.to_bytes();
+            self.log(&Record::Audio(&[&header[..], bytes].concat()));
+        }
+        let stream = &mut self.hearing.streams[usize::from(index)];
         if seq > expected {
             if !stream.early.keep(seq, last, bytes) {
                 self.give_up_gap(usize::from(index));
@@ -91,7 +98,7 @@ impl Session {
     }
 
     /// What is missing of a stream before the first early chunk is not waited for any longer.
-    fn give_up_gap(&mut self, index: usize) {
+    pub(super) fn give_up_gap(&mut self, index: usize) {
         let stream = &mut self.hearing.streams[index];
         let Some(first) = stream.early.first().filter(|_| !stream.finished) else { return };
         let expected = std::mem::replace(&mut stream.next_seq, first);
@@ -108,6 +115,7 @@ impl Session {
         let now = Instant::now();
         for index in 0..self.hearing.streams.len() {
             if self.hearing.streams[index].early.due().is_some_and(|due| due <= now) {
+                self.log(&Record::GapGivenUp { stream: index as u8 });
                 self.give_up_gap(index);
             }
         }
@@ -281,6 +289,9 @@ impl Session {
         self.drop_held(turn);
         let channel = &mut self.hearing.channels[index];
         channel.guess = None;
+        if let Some(replay) = &mut self.replay {
+            replay.pause_over(index);
+        }
         channel.draft = Draft::default();
         channel.parts.clear();
         channel.interim = None;
@@ -303,7 +314,6 @@ impl Session {
     }
 
     fn on_turn_ended(&mut self, index: usize, utterance: Utterance) {
-        let decided = Instant::now();
         let channel = &mut self.hearing.channels[index];
         let Some(turn) = channel.turn.take() else { return };
         channel.interim = None;
@@ -314,9 +324,25 @@ impl Session {
         let parts = std::mem::take(&mut channel.parts);
         let guess = self.take_guess(index, utterance.speech_end);
         let at_ms = utterance.speech_end.as_ms();
-        let said_ms = SampleIndex(utterance.speech_end - utterance.speech_start).as_ms();
         self.emit(ServerMessage::SpeechEnded { channel: index as u8, role, at_ms, turn });
+        if let Some(replay) = &mut self.replay {
+            return replay.turn_ended(turn, index, utterance);
+        }
+        self.write_down(turn, index, utterance, draft, parts, guess);
+    }
 
+    /// Has the last words of a whole turn written down.
+    pub(super) fn write_down(
+        &mut self,
+        turn: u64,
+        index: usize,
+        utterance: Utterance,
+        draft: Draft,
+        parts: VecDeque<Part>,
+        guess: Option<Guess>,
+    ) {
+        let decided = Instant::now();
+        let said_ms = SampleIndex(utterance.speech_end - utterance.speech_start).as_ms();
         let transcriber = Arc::clone(&self.hearing.transcriber);
         let (again, start) = self.hearing.request(index, &draft, &utterance, Priority::Final);
         // What is asked for again, if it must be, begins where the guess began: a cut is made only after its guess is dropped.
@@ -415,6 +441,7 @@ impl Session {
         if text.text.is_empty() {
             // Noise: no words were said, so there is no text to send.
             metrics::counter!("turns_empty_total").increment(u64::from(result.is_ok()));
+            self.log(&Record::NoText { turn });
             self.drop_held(turn);
             return;
         }
@@ -445,6 +472,9 @@ impl Session {
 
     /// Echoes the markers whose audio is all written down.
     pub(super) fn answer_markers(&mut self) {
+        if self.replay.is_some() {
+            return;
+        }
         // Of a file that is kept nothing is written down yet.
         if self.hearing.streams.iter().any(|stream| stream.kept) {
             return;

@@ -16,6 +16,11 @@ pub(super) struct Minutes {
 }
 
 impl Minutes {
+    /// So much was heard, and asked for, in an earlier process.
+    pub(super) fn skip(&mut self, heard_ms: u64) {
+        self.asked = heard_ms.div_ceil(MINUTE_MS);
+    }
+
     /// Asks for the next minute if it has begun: one at a time.
     pub(super) fn ask(&mut self, meter: &dyn UsageMeter, principal: &Principal, heard_ms: u64) {
         if self.asking.is_none() && heard_ms > self.asked * MINUTE_MS {

@@ -2,9 +2,9 @@
 //!
 //! Not here: who may have the session (`resume`), how long it waits (`pipeline`).
 
-use protocol::{Framing, StartStream};
+use protocol::{ClientMessage, CloseCode, Framing, StartStream};
 
-use super::{ClientError, Ending, Session, events::NeverSent};
+use super::{ClientError, Ending, Session, events::NeverSent, journal::Record};
 use crate::ports::Access;
 
 impl Session {
@@ -16,6 +16,9 @@ impl Session {
         token: &str,
         last_event: u64,
     ) -> Result<(), ClientError> {
+        if access.session_id.as_ref().is_some_and(|only| *only != self.id) {
+            return Err(ClientError::new(CloseCode::Forbidden, "the ticket is for another session"));
+        }
         if start.audio != self.audio {
             return Err(ClientError::malformed(
                 "audio is not as when the session was opened; send it unchanged",
@@ -26,6 +29,7 @@ impl Session {
                 "the resume token is of another session; leave session_id out",
             ));
         }
+        let update = start.config.clone();
         let config = match start.config {
             Some(update) => {
                 let current = self.next_config.as_ref().unwrap_or(&self.config);
@@ -40,7 +44,10 @@ impl Session {
         tracing::info!(session_id = self.id, "session resumed");
         self.access = access;
         self.hearing.wait_for_gaps();
-        if let Some(config) = config {
+        if let (Some(config), Some(update)) = (config, update) {
+            let message = ClientMessage::UpdateConfig { config: update };
+            let json = serde_json::to_vec(&message).expect("client messages are plain data");
+            self.log(&Record::Control(&json));
             self.take_config(config);
         }
         if let Some((first, last)) = missing {
@@ -64,5 +71,34 @@ impl Session {
     /// Whether the session should wait for its client, now that the connection is lost.
     pub(crate) fn can_wait(&self) -> bool {
         self.is_resumable() && matches!(self.ending, None | Some(Ending::Client | Ending::Limit))
+    }
+
+    /// The server is leaving: what was said is written down, as far as there is time; the rest is where the session goes on.
+    pub(super) fn leave(&mut self) {
+        tracing::info!(session_id = self.id, "session left for another server");
+        self.drop_all_held();
+        self.warn(
+            "server_leaving",
+            "the server is leaving; resume the session, here or elsewhere".to_owned(),
+        );
+        self.ending = Some(Ending::Leaving);
+    }
+
+    /// Hands what happened to the journal's writer. A journal that cannot keep up is given up, and the client told.
+    pub(crate) fn flush(&mut self) {
+        if self.journal.as_mut().is_some_and(|journal| !journal.flush()) {
+            metrics::counter!("journals_given_up_total").increment(1);
+            self.drop_journal();
+            let why = "the session cannot be kept on disk; it goes on, but would not survive a restart of the server";
+            self.warn("journal_unavailable", why.to_owned());
+        }
+    }
+
+    /// Keeps nothing any more.
+    pub(super) fn drop_journal(&mut self) {
+        if let Some(journal) = self.journal.take() {
+            journal.remove();
+            self.events.release();
+        }
     }
 }

@@ -2,20 +2,24 @@
 //!
 //! Not here: the client that users have (`clients/rust`).
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use engine::{
     Engine, pipeline,
-    ports::Principal,
+    ports::{JournalWriter, Journals, KeptJournal, PortError, Principal},
     transport::memory::{self, ClientSender, MemoryClient},
 };
-use futures_util::FutureExt as _;
+use futures_util::future::{BoxFuture, FutureExt as _, ready};
 use models::speech::ScriptedTranscriber;
 use protocol::{
     AudioFormat, ClientMessage, Codec, FrameHeader, Framing, Resume, Role, ServerEvent, ServerMessage,
     StartStream,
 };
-use tokio::time::sleep;
+use tokio::{task::JoinHandle, time::sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::harness::{Setup, line, silence, transcript};
@@ -26,15 +30,23 @@ pub(crate) struct Schedule {
     pub(crate) lost: u64,
     pub(crate) taken_over: u64,
     pub(crate) out_of_order: u64,
+    pub(crate) killed: u64,
+    kills: bool,
 }
 
 impl Schedule {
     pub(crate) fn undisturbed() -> Self {
-        Self { random: None, lost: 0, taken_over: 0, out_of_order: 0 }
+        Self { random: None, lost: 0, taken_over: 0, out_of_order: 0, killed: 0, kills: false }
     }
 
+    /// Of a bad network.
     pub(crate) fn random(seed: u64) -> Self {
         Self { random: Some(fastrand::Rng::with_seed(seed)), ..Self::undisturbed() }
+    }
+
+    /// The server is killed now and then, too.
+    pub(crate) fn killing(seed: u64) -> Self {
+        Self { kills: true, ..Self::random(seed) }
     }
 
     /// True once in `n` times, on average.
@@ -74,6 +86,23 @@ pub(crate) fn told(events: &[ServerEvent]) -> Vec<String> {
     told
 }
 
+/// What the client is told that holds for good, also when answers had to be begun anew.
+pub(crate) fn for_good(events: &[ServerEvent]) -> Vec<String> {
+    let mut told: Vec<_> = events
+        .iter()
+        .filter_map(|event| match &event.message {
+            ServerMessage::Answer(answer) => Some(format!("answer to {} {}", answer.turn, answer.content)),
+            ServerMessage::SpeechStarted { .. }
+            | ServerMessage::SpeechEnded { .. }
+            | ServerMessage::Transcription(_)
+            | ServerMessage::StreamEnded { .. } => line(&event.message),
+            _ => None,
+        })
+        .collect();
+    told.sort();
+    told
+}
+
 /// Plays the conversation as `schedule` says; all events, each once.
 pub(crate) fn play(mut schedule: Schedule) -> Vec<ServerEvent> {
     play_as(&mut schedule)
@@ -98,18 +127,72 @@ fn conversation() -> Vec<Vec<u8>> {
     numbered(&parts.concat())
 }
 
-fn engine() -> Arc<Engine> {
+/// Journals that survive their engine, but for what was not written yet.
+#[derive(Clone, Default)]
+struct MemoryJournals(Arc<Mutex<HashMap<String, Vec<u8>>>>);
+
+impl MemoryJournals {
+    /// What a process that is killed now leaves behind. It may go on for a while: nobody sees what it does.
+    fn left_behind(&self) -> Self {
+        Self(Arc::new(Mutex::new(self.0.lock().unwrap().clone())))
+    }
+}
+
+struct MemoryJournal(MemoryJournals, String);
+
+impl Journals for MemoryJournals {
+    fn create(&self, key: &str) -> Box<dyn JournalWriter> {
+        Box::new(MemoryJournal(self.clone(), key.to_owned()))
+    }
+
+    fn reopen(&self, key: &str) -> BoxFuture<'static, Result<Option<KeptJournal>, PortError>> {
+        let kept = self.0.lock().unwrap().get(key).cloned();
+        let writer = MemoryJournal(self.clone(), key.to_owned());
+        ready(Ok(kept.map(|bytes| -> KeptJournal { (bytes, Box::new(writer)) }))).boxed()
+    }
+}
+
+impl JournalWriter for MemoryJournal {
+    /// In two halves, so that a kill may tear a record.
+    fn append(&mut self, bytes: Vec<u8>) -> BoxFuture<'_, Result<(), PortError>> {
+        async move {
+            let (first, second) = bytes.split_at(bytes.len() / 2);
+            for half in [first, second] {
+                self.0.0.lock().unwrap().entry(self.1.clone()).or_default().extend(half);
+                sleep(Duration::from_micros(100)).await;
+            }
+            Ok(())
+        }
+        .boxed()
+    }
+
+    fn truncate(&mut self, length: u64) -> BoxFuture<'_, Result<(), PortError>> {
+        self.0.0.lock().unwrap().entry(self.1.clone()).or_default().truncate(length as usize);
+        ready(Ok(())).boxed()
+    }
+
+    fn remove(&mut self) -> BoxFuture<'_, Result<(), PortError>> {
+        self.0.0.lock().unwrap().remove(&self.1);
+        ready(Ok(())).boxed()
+    }
+}
+
+fn engine(journals: &MemoryJournals) -> Arc<Engine> {
     let transcriber = ScriptedTranscriber::new(|request| {
         let said = request.audio.iter().filter(|sample| sample.abs() > 0.05);
         let sum =
             said.fold(7u64, |sum, sample| sum.wrapping_mul(31).wrapping_add(u64::from(sample.to_bits())));
         (Duration::from_millis(50), Ok(transcript(&format!("How would you test {sum:x}?"))))
     });
-    Setup::with(transcriber).engine()
+    let mut setup = Setup::with(transcriber);
+    setup.journals = Some(Arc::new(journals.clone()));
+    setup.engine()
 }
 
 struct Client {
     engine: Arc<Engine>,
+    journals: MemoryJournals,
+    serving: Vec<JoinHandle<()>>,
     chunks: Vec<Vec<u8>>,
     token: Option<String>,
     events: Vec<ServerEvent>,
@@ -123,7 +206,16 @@ struct Connection {
 
 impl Client {
     fn new() -> Self {
-        Self { engine: engine(), chunks: conversation(), token: None, events: Vec::new(), ended: false }
+        let journals = MemoryJournals::default();
+        Self {
+            engine: engine(&journals),
+            journals,
+            serving: Vec::new(),
+            chunks: conversation(),
+            token: None,
+            events: Vec::new(),
+            ended: false,
+        }
     }
 
     async fn play(&mut self, schedule: &mut Schedule) {
@@ -136,7 +228,14 @@ impl Client {
             if self.talk(&mut connection, next_seq as usize, schedule).await {
                 return;
             }
-            if schedule.once_in(3) {
+            if schedule.kills && schedule.once_in(2) {
+                schedule.killed += 1;
+                self.journals = self.journals.left_behind();
+                self.engine = engine(&self.journals);
+                self.serving.drain(..).for_each(|serving| serving.abort());
+                drop(connection);
+                sleep(Duration::from_millis(schedule.below(500))).await;
+            } else if schedule.once_in(3) {
                 // It is still open on the server's side when the next one comes.
                 schedule.taken_over += 1;
                 old = Some(connection);
@@ -155,7 +254,7 @@ impl Client {
         let access = Principal { user: "ada".to_owned() }.into();
         let serving =
             pipeline::serve(Arc::clone(&self.engine), access, receive, transmit, CancellationToken::new());
-        tokio::spawn(serving);
+        self.serving.push(tokio::spawn(serving));
         let sender = client.sender();
         let last_event = self.events.last().map_or(0, |event| event.event);
         let resume = self.token.clone().map(|token| Resume { token, last_event });

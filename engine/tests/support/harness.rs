@@ -7,7 +7,7 @@ use engine::{
     config::{SessionConfig, SessionLimits},
     pipeline,
     ports::{
-        Access, CandidateContext, ContextProvider, Principal, SessionRecorder, UsageMeter,
+        Access, CandidateContext, ContextProvider, Journals, Principal, SessionRecorder, UsageMeter,
         memory::{MonthlyLimits, MonthlyMeter, NoAuth, OneCandidate, RecentSessions},
     },
     registry::Registry,
@@ -75,6 +75,7 @@ pub(crate) struct Setup {
     pub(crate) context: Arc<dyn ContextProvider>,
     pub(crate) recorder: Arc<dyn SessionRecorder>,
     pub(crate) meter: Arc<dyn UsageMeter>,
+    pub(crate) journals: Option<Arc<dyn Journals>>,
 }
 
 impl Setup {
@@ -95,6 +96,7 @@ impl Setup {
             context: Arc::new(OneCandidate(context)),
             recorder: Arc::new(RecentSessions::default()),
             meter: Arc::new(MonthlyMeter::new(MonthlyLimits::default())),
+            journals: None,
         }
     }
 
@@ -111,6 +113,7 @@ impl Setup {
             meter: self.meter,
             memories: engine::memory::Memories::default(),
             resumables: engine::resume::Resumables::default(),
+            journals: self.journals,
             registry: Registry::new(self.limits.max_sessions),
             writers: tokio_util::task::TaskTracker::new(),
         })
