@@ -15,9 +15,12 @@ use std::{
 
 use protocol::{CloseCode, FrameHeader, MAX_AUDIO_BYTES, MAX_JSON_BYTES};
 use quinn::VarInt;
-use tokio::time::{sleep, timeout};
-use tokio_util::sync::CancellationToken;
-use web_transport_quinn::{SendStream, Session, generic::poll::Session as _};
+use tokio::{
+    sync::mpsc,
+    time::{sleep, timeout},
+};
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
+use web_transport_quinn::{RecvStream, SendStream, Session, generic::poll::Session as _};
 
 use self::{
     datagrams::Datagrams,
@@ -39,7 +42,7 @@ pub async fn open(session: Session) -> Option<(QuicReceiver, QuicSender)> {
         finished,
         audio: Vec::new(),
         next: 0,
-        datagrams: None,
+        incoming: None,
         begun: false,
         in_a_row: 0,
         gone: false,
@@ -63,7 +66,7 @@ pub struct QuicReceiver {
     /// Which stream is looked at first, so that no channel starves the others.
     next: usize,
     /// `None` until the client is known.
-    datagrams: Option<Datagrams>,
+    incoming: Option<Incoming>,
     /// The first control message has been given out.
     begun: bool,
     /// Bytes of audio since control was last looked at.
@@ -84,7 +87,7 @@ impl QuicReceiver {
     pub fn welcome(&mut self) {
         self.session.set_receive_window(VarInt::from_u32(RECEIVE_WINDOW));
         self.session.set_max_concurrent_uni_streams(VarInt::from_u32(MAX_STREAMS + HTTP3_STREAMS));
-        self.datagrams = Some(Datagrams::start(self.session.clone()));
+        self.incoming = Some(Incoming::start(self.session.clone()));
     }
 
     fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame, ReceiveError>>> {
@@ -132,8 +135,8 @@ impl QuicReceiver {
 
     fn poll_audio(&mut self, cx: &mut Context<'_>) -> Poll<Result<Frame, ReceiveError>> {
         self.accept_streams(cx);
-        if let Some(datagrams) = &self.datagrams
-            && let Poll::Ready(bytes) = datagrams.poll_pop(cx)
+        if let Some(incoming) = &self.incoming
+            && let Poll::Ready(bytes) = incoming.datagrams.poll_pop(cx)
         {
             return Poll::Ready(Ok(Frame::Audio(bytes)));
         }
@@ -169,13 +172,43 @@ impl QuicReceiver {
     }
 
     fn accept_streams(&mut self, cx: &mut Context<'_>) {
+        let Some(incoming) = &mut self.incoming else { return };
         while !self.gone && self.audio.len() < MAX_STREAMS as usize {
-            match self.session.poll_accept_uni(cx) {
-                Poll::Ready(Ok(stream)) => self.audio.push(Messages::new(stream, MAX_CHUNK)),
-                Poll::Ready(Err(_)) => self.gone = true,
+            match incoming.streams.poll_recv(cx) {
+                Poll::Ready(Some(stream)) => self.audio.push(Messages::new(stream, MAX_CHUNK)),
+                Poll::Ready(None) => self.gone = true,
                 Poll::Pending => return,
             }
         }
+    }
+}
+
+/// Audio that has come. A task takes it out of QUIC, which forgets streams that nobody has accepted when it closes.
+#[derive(Debug)]
+struct Incoming {
+    datagrams: Datagrams,
+    streams: mpsc::Receiver<RecvStream>,
+    _taker: AbortOnDropHandle<()>,
+}
+
+impl Incoming {
+    fn start(session: Session) -> Self {
+        let datagrams = Datagrams::default();
+        let waiting = datagrams.clone();
+        let (accepted, streams) = mpsc::channel(MAX_STREAMS as usize);
+        let taker = tokio::spawn(async move {
+            let accept = async {
+                // When there are too many, the next one is left to QUIC, which allows no more.
+                while let Ok(stream) = session.accept_uni().await {
+                    if accepted.send(stream).await.is_err() {
+                        return;
+                    }
+                }
+                drop(accepted);
+            };
+            tokio::join!(waiting.take(&session), accept);
+        });
+        Self { datagrams, streams, _taker: AbortOnDropHandle::new(taker) }
     }
 }
 

@@ -10,49 +10,39 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::task::AtomicWaker;
-use tokio_util::task::AbortOnDropHandle;
 use web_transport_quinn::{Session, SessionError, WebTransportError};
 
-/// The datagrams of one connection. A task takes them out of QUIC, whose own queue would drop them uncounted.
-#[derive(Debug)]
-pub(super) struct Datagrams {
-    waiting: Arc<Waiting>,
-    _taker: AbortOnDropHandle<()>,
-}
+/// The datagrams of one connection. Clones are the same.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Datagrams(Arc<Waiting>);
 
 impl Datagrams {
-    /// Takes the datagrams of `session` until it is closed.
-    pub(super) fn start(session: Session) -> Self {
-        let waiting = Arc::<Waiting>::default();
-        let taker = tokio::spawn(take(session, Arc::clone(&waiting)));
-        Self { waiting, _taker: AbortOnDropHandle::new(taker) }
+    /// Takes the datagrams out of `session`, whose own queue would drop them uncounted, until it is closed.
+    pub(super) async fn take(&self, session: &Session) {
+        loop {
+            match session.read_datagram().await {
+                Ok(datagram) => {
+                    let dropped = self.0.queue().push(datagram);
+                    if dropped > 0 {
+                        metrics::counter!("audio_datagrams_dropped_total").increment(dropped);
+                    }
+                    self.0.waker.wake();
+                }
+                // Of a session that is not this one: no audio.
+                Err(SessionError::WebTransportError(WebTransportError::UnknownSession)) => {}
+                Err(_) => return,
+            }
+        }
     }
 
     /// The oldest datagram there is; pending for ever once there are no more.
     pub(super) fn poll_pop(&self, cx: &mut Context<'_>) -> Poll<Bytes> {
-        if let Some(datagram) = self.waiting.queue().pop() {
+        if let Some(datagram) = self.0.queue().pop() {
             return Poll::Ready(datagram);
         }
-        self.waiting.waker.register(cx.waker());
+        self.0.waker.register(cx.waker());
         // One that came in between.
-        self.waiting.queue().pop().map_or(Poll::Pending, Poll::Ready)
-    }
-}
-
-async fn take(session: Session, waiting: Arc<Waiting>) {
-    loop {
-        match session.read_datagram().await {
-            Ok(datagram) => {
-                let dropped = waiting.queue().push(datagram);
-                if dropped > 0 {
-                    metrics::counter!("audio_datagrams_dropped_total").increment(dropped);
-                }
-                waiting.waker.wake();
-            }
-            // Of a session that is not this one: no audio.
-            Err(SessionError::WebTransportError(WebTransportError::UnknownSession)) => {}
-            Err(_) => return,
-        }
+        self.0.queue().pop().map_or(Poll::Pending, Poll::Ready)
     }
 }
 
