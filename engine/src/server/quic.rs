@@ -91,14 +91,25 @@ async fn greet(incoming: Incoming, door: Door, permit: OwnedSemaphorePermit) {
         () = stop.cancelled() => return,
     };
     drop(permit);
-    let Some((access, mut receive, transmit)) = welcomed else { return };
+    let Some((_held, (access, mut receive, transmit))) = welcomed else { return };
     receive.welcome();
     pipeline::serve(door.engine, access, receive, transmit, door.stop).await;
 }
 
 type Welcomed = (Access, QuicReceiver, QuicSender);
 
-async fn welcome(incoming: Incoming, door: &Door) -> Option<Welcomed> {
+/// Ends the connection with its session, whatever becomes of that: the task that reads HTTP/3's capsules keeps one for itself, and
+/// would keep it alive for ever.
+struct Held(Connection);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        // Of one that is closed already, nothing changes.
+        self.0.close(VarInt::from_u32(0), b"");
+    }
+}
+
+async fn welcome(incoming: Incoming, door: &Door) -> Option<(Held, Welcomed)> {
     let deadline = Instant::now() + HANDSHAKE_TIMEOUT;
     let connection = match timeout_at(deadline, incoming.into_future()).await {
         Ok(Ok(connection)) => connection,
@@ -108,7 +119,8 @@ async fn welcome(incoming: Incoming, door: &Door) -> Option<Welcomed> {
         }
         Err(_) => return None,
     };
-    if alpn(&connection).as_deref() == Some(protocol::QUIC_ALPN.as_bytes()) {
+    let held = Held(connection.clone());
+    let welcomed = if alpn(&connection).as_deref() == Some(protocol::QUIC_ALPN.as_bytes()) {
         let Ok(welcomed) = timeout_at(deadline, authenticated(connection.clone(), door)).await else {
             refuse(&connection, "no authenticate message came in time");
             return None;
@@ -116,7 +128,8 @@ async fn welcome(incoming: Incoming, door: &Door) -> Option<Welcomed> {
         welcomed
     } else {
         timeout_at(deadline, web_transport(connection, door)).await.ok().flatten()
-    }
+    };
+    Some((held, welcomed?))
 }
 
 /// Reads the first control message of a raw connection, and nothing else.
