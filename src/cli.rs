@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use client::CertificateHash;
 
 /// Hears a live interview, writes it down as it is spoken, and streams an answer built on the CV.
 #[derive(Debug, Parser)]
@@ -22,7 +23,7 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Play a sample interview through a real server on this machine and show what comes back
     Demo(Demo),
-    /// Run the server: audio over WebSocket, and the control API
+    /// Run the server: audio over WebSocket, QUIC and WebTransport, and the control API
     Serve(Serve),
     /// Stream recordings to a running server and print its events
     Stream(Stream),
@@ -63,7 +64,7 @@ pub(crate) struct Demo {
 
 #[derive(Debug, Args)]
 pub(crate) struct Serve {
-    /// Write {"ws", "http", "pid"} here once connections are accepted
+    /// Write {"ws", "http", "quic", "certificate_sha256", "pid"} here once connections are accepted
     #[arg(long, value_name = "PATH")]
     pub(crate) ready_file: Option<PathBuf>,
 }
@@ -73,9 +74,16 @@ pub(crate) struct Stream {
     /// Recordings, each streamed as a session of its own (WAV, FLAC, Ogg, WebM, MP4, M4A, MP3, AAC or AIFF)
     #[arg(required = true, value_name = "FILE")]
     pub(crate) files: Vec<PathBuf>,
-    /// The server; by default the one that `serve` runs with the same settings
+    /// The server (ws://, wss://, quic:// or https://, which is WebTransport); by default the one that `serve` runs with the same
+    /// settings
     #[arg(long, value_name = "URL")]
     pub(crate) url: Option<String>,
+    /// Trust the server with this certificate (SHA-256, 64 hexadecimal digits, as `serve` prints it) and no other
+    #[arg(long, value_name = "SHA256")]
+    pub(crate) certificate_sha256: Option<CertificateHash>,
+    /// Over QUIC and WebTransport, send audio as datagrams: what is lost on the way is lost, and nothing waits for it
+    #[arg(long)]
+    pub(crate) datagrams: bool,
     /// How fast to play: 1 is real time, 50 is fifty times that, 0 is as fast as the server listens
     #[arg(long, default_value_t = 1.0, value_parser = speed, value_name = "FACTOR")]
     pub(crate) speed: f64,

@@ -13,6 +13,7 @@ use engine::{
         memory::{MonthlyMeter, NoAuth, OneCandidate, RecentSessions, SharedToken},
     },
     registry::Registry,
+    server::{Listeners, quic::QuicListener, tls::Tls},
 };
 use metrics_exporter_prometheus::PrometheusHandle;
 use models::{
@@ -31,7 +32,7 @@ use self::control::Control;
 use crate::{
     Error, bridge,
     command::models::ensure,
-    settings::{Answering, Answers, Auth, Candidate, Detector, Document, Provider, Settings, Speech},
+    settings::{Answering, Answers, Audio, Auth, Candidate, Detector, Document, Provider, Settings, Speech},
 };
 
 /// What an engine asks of the outside.
@@ -239,6 +240,10 @@ fn candidate(candidate: &Candidate) -> CandidateContext {
 pub(crate) struct Servers {
     /// Where the WebSocket is.
     pub(crate) ws: String,
+    /// Where QUIC is, if it is on.
+    pub(crate) quic: Option<String>,
+    /// SHA-256 of the certificate, where there is TLS.
+    pub(crate) certificate_sha256: Option<String>,
     /// Where the control API is.
     pub(crate) http: String,
     stop: CancellationToken,
@@ -252,13 +257,15 @@ pub(crate) async fn serve(
     engine: Arc<Engine>,
     control: Control,
     metrics: PrometheusHandle,
-    audio: SocketAddr,
+    audio: Audio,
     api: SocketAddr,
-    allowed_origins: &[String],
 ) -> Result<Servers, Error> {
-    let audio_listener = bind("audio.port", audio).await?;
+    let websocket = bind("audio.port", audio.address).await?;
     let api_listener = bind("api.port", api).await?;
-    let ws = format!("ws://{}{}", audio_listener.local_addr()?, protocol::AUDIO_PATH);
+    let ws = audio.url(websocket.local_addr()?);
+    let (quic, made) = quic(&audio)?;
+    let certificate_sha256 = audio.tls.as_ref().or(made.as_ref()).map(Tls::sha256);
+    let quic_url = quic.as_ref().map(QuicListener::local_addr).transpose()?.map(|at| format!("quic://{at}"));
     let http = format!("http://{}", api_listener.local_addr()?);
     let Control { mut state, mut readiness, mut keepers } = control;
     readiness.push(Arc::new(bridge::SessionSlots(Arc::clone(&engine))));
@@ -270,8 +277,8 @@ pub(crate) async fn serve(
     keep(tokio::spawn(resume_erasures(state.clone())));
     let worker = Worker::new(Arc::clone(&state.jobs), control_api::job_handlers(&state));
     tasks.spawn(worker.run(stop.clone().cancelled_owned()));
-    let origins = Arc::from(allowed_origins);
-    tasks.spawn(engine::server::serve(engine, audio_listener, origins, stop.clone()));
+    let listeners = Listeners { websocket, tls: audio.tls, quic };
+    tasks.spawn(engine::server::serve(engine, listeners, audio.allowed_origins.into(), stop.clone()));
     tasks.spawn(control_api::serve(api_listener, state, stop.clone().cancelled_owned()));
     keep(tokio::spawn(async move {
         loop {
@@ -280,7 +287,19 @@ pub(crate) async fn serve(
             metrics.run_upkeep();
         }
     }));
-    Ok(Servers { ws, http, stop, tasks, _keepers: keepers })
+    Ok(Servers { ws, quic: quic_url, certificate_sha256, http, stop, tasks, _keepers: keepers })
+}
+
+/// The QUIC port, if it is on, and the certificate that was made for it, if the settings have none.
+fn quic(audio: &Audio) -> Result<(Option<QuicListener>, Option<Tls>), Error> {
+    let Some(address) = audio.quic else { return Ok((None, None)) };
+    let made = if audio.tls.is_none() { Some(Tls::self_signed()?) } else { None };
+    let Some(tls) = audio.tls.as_ref().or(made.as_ref()) else { return Ok((None, None)) };
+    let listener = QuicListener::bind(address, tls).map_err(|error| {
+        let name = "audio.quic_port";
+        format!("{}, or audio.quic = false", cannot_listen(name, address, &error))
+    })?;
+    Ok((Some(listener), made))
 }
 
 /// Accounts whose erasure a queue has forgotten, as Redis lost its disk, or given up, as a store was away for all its tries.
@@ -308,16 +327,18 @@ impl Servers {
 }
 
 async fn bind(name: &str, address: SocketAddr) -> Result<TcpListener, Error> {
-    TcpListener::bind(address).await.map_err(|error| {
-        let advice = match error.kind() {
-            std::io::ErrorKind::AddrInUse => {
-                format!("stop what uses it, or set {name} (0 takes any free port)")
-            }
-            std::io::ErrorKind::PermissionDenied => format!("ports below 1024 need privileges; set {name}"),
-            _ => format!("check {name} and its host"),
-        };
-        format!("cannot listen on {address}: {error}; {advice}").into()
-    })
+    TcpListener::bind(address).await.map_err(|error| cannot_listen(name, address, &error).into())
+}
+
+fn cannot_listen(name: &str, address: SocketAddr, error: &std::io::Error) -> String {
+    let advice = match error.kind() {
+        std::io::ErrorKind::AddrInUse => {
+            format!("stop what uses it, or set {name} (0 takes any free port)")
+        }
+        std::io::ErrorKind::PermissionDenied => format!("ports below 1024 need privileges; set {name}"),
+        _ => format!("check {name} and its host"),
+    };
+    format!("cannot listen on {address}: {error}; {advice}")
 }
 
 /// An interview, and some.

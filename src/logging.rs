@@ -20,8 +20,9 @@ pub(crate) struct Logging {
 /// Starts logging for the life of the process, at `default` unless the settings name a level. In a tokio runtime.
 pub(crate) fn start(log: &Log, default: &str, serves: bool) -> Result<Logging, Error> {
     let level = log.level.as_deref().unwrap_or(default);
-    // The last directives keep answers and bearer tokens out of the log, whatever the settings say.
-    let directives = format!("{level},tungstenite=warn,{}", models::chat::LOG_DIRECTIVE);
+    // The last directives keep answers, bearer tokens and tickets out of the log, whatever the settings say.
+    let directives =
+        format!("{level},tungstenite=warn,web_transport_quinn=info,{}", models::chat::LOG_DIRECTIVE);
     let filter =
         EnvFilter::try_new(directives).map_err(|error| format!("log.level is {level:?}: {error}"))?;
     let writer =

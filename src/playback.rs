@@ -6,7 +6,7 @@ use client::{ClientConfig, ClientError, Closed, Pacer, connect};
 use protocol::{ClientMessage, CloseCode, ConfigUpdate, ServerEvent, StartStream};
 use tokio::time::Instant;
 
-use crate::{Error, recording::Recording};
+use crate::{Error, recording::Recording, terminal::printable};
 
 /// How to play.
 pub(crate) struct Playback<'a> {
@@ -58,6 +58,11 @@ impl Playback<'_> {
         }
         match (events.closed().and_then(Closed::meaning), sent) {
             (Some(CloseCode::Done), Ok(())) => Ok(()),
+            // Over QUIC credentials are judged behind the handshake, and no event says so.
+            (Some(CloseCode::Unauthenticated), _) => {
+                let reason = events.closed().map_or("", |closed| &closed.reason);
+                Err(format!("the server did not let us in: {}", printable(reason)).into())
+            }
             (Some(code), _) => {
                 Err(format!("the session was closed with {}; the error event says why", u16::from(code))
                     .into())

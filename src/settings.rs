@@ -7,6 +7,7 @@ mod access;
 mod accounts;
 mod answers;
 mod api;
+mod audio;
 mod cache;
 mod candidate;
 mod log;
@@ -20,6 +21,7 @@ pub(crate) use self::{
     accounts::Accounts,
     answers::{Answering, Answers},
     api::Api,
+    audio::Audio,
     cache::Cache,
     candidate::{Candidate, Document},
     log::Log,
@@ -30,7 +32,7 @@ pub(crate) use self::{
 
 use std::{
     env, fmt,
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr},
     path::{Path, PathBuf},
 };
 
@@ -41,10 +43,8 @@ use self::reader::Reader;
 /// Every setting, checked.
 #[derive(Debug)]
 pub(crate) struct Settings {
-    /// Where the WebSocket listens.
-    pub(crate) audio_address: SocketAddr,
-    /// Origins of web pages and extensions that may connect, beside pages of this machine.
-    pub(crate) allowed_origins: Vec<String>,
+    /// The doors of live sessions.
+    pub(crate) audio: Audio,
     /// The control API's door.
     pub(crate) api: Api,
     /// Who may connect.
@@ -110,11 +110,10 @@ impl Settings {
 
     fn read(reader: &mut Reader) -> Option<Self> {
         let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
-        let audio_address =
-            SocketAddr::new(reader.get("audio.host", loopback), reader.get("audio.port", 8081));
+        let audio = reader.audio(loopback);
         let api = reader.api(loopback);
-        let allowed_origins = reader.get("audio.allowed_origins", Vec::new());
-        let auth = reader.auth(&[("audio.host", audio_address), ("api.host", api.address)]);
+        // QUIC listens on the host of the WebSocket.
+        let auth = reader.auth(&[("audio.host", audio.address), ("api.host", api.address)]);
         let speech = reader.speech();
         let candidate = reader.candidate();
         let session = reader.session();
@@ -125,8 +124,7 @@ impl Settings {
         let (storage, accounts) = (reader.storage(), reader.accounts());
         let detector = reader.get("turns.detector", Detector::Earshot);
         Some(Self {
-            audio_address,
-            allowed_origins,
+            audio,
             api,
             auth: auth?,
             speech,
@@ -163,7 +161,8 @@ mod tests {
     #[test]
     fn no_configuration_at_all_works() {
         let settings = Settings::from_sources(None, &[("HOME".to_owned(), "/home/ada".to_owned())]).unwrap();
-        assert_eq!(settings.audio_address.to_string(), "127.0.0.1:8081");
+        assert_eq!(settings.audio.address.to_string(), "127.0.0.1:8081");
+        assert_eq!(settings.audio.quic.unwrap().to_string(), "127.0.0.1:8443");
         assert_eq!(settings.api.address.to_string(), "127.0.0.1:8080");
         assert_eq!(settings.cache.dir, Path::new("/home/ada/.cache/interviewai"));
         assert!(matches!(settings.auth, Auth::Off) && settings.answers.are_notes());
@@ -199,8 +198,39 @@ mod tests {
         let toml = "[audio]\nport = 1\n[turns]\nmin_silence_ms = 700\n";
         let settings =
             load(toml, &[("INTERVIEWAI_AUDIO__PORT", "0"), ("INTERVIEWAI_CACHE_DIR", "/x")]).unwrap();
-        assert_eq!((settings.audio_address.port(), settings.session.turns.min_silence_ms), (0, 700));
+        assert_eq!((settings.audio.address.port(), settings.session.turns.min_silence_ms), (0, 700));
         assert_eq!(settings.cache.dir, Path::new("/x"));
+    }
+
+    #[test]
+    fn certificates_are_read_at_start_and_what_is_wrong_with_them_is_named() {
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let (certificate, key) = (folder.path().join("cert.pem"), folder.path().join("key.pem"));
+        std::fs::write(&certificate, made.cert.pem()).unwrap();
+        std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+        let toml = |certificate: &Path, key: &Path| {
+            format!("[audio]\ntls_certificate_file = {certificate:?}\ntls_key_file = {key:?}\nquic = false\n")
+        };
+        let settings = load(&toml(&certificate, &key), &[]).unwrap();
+        assert!(settings.audio.quic.is_none());
+        let url = settings.audio.url(settings.audio.address);
+        assert_eq!(url, "wss://127.0.0.1:8081/audio");
+        assert!(!format!("{settings:?}").contains("PRIVATE KEY"));
+
+        let wrong = |toml: &str, expected: &str| {
+            let error = load(toml, &[]).unwrap_err();
+            assert!(error.contains(expected), "{expected:?} is missing in: {error}");
+        };
+        wrong(&toml(&folder.path().join("none"), &key), "audio.tls_certificate_file: /");
+        wrong(&toml(&key, &key), "the certificates cannot be used");
+        wrong(&toml(&certificate, &certificate), "the key cannot be used");
+        wrong(
+            "[audio]\ntls_key_file = \"x\"",
+            "audio.tls_key_file is set and audio.tls_certificate_file is not",
+        );
+        wrong("[audio]\ntls_certificate_file = \"x\"", "audio.tls_key_file is not");
+        wrong("[audio]\nquic_port = 70000", "audio.quic_port");
     }
 
     #[test]

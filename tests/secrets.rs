@@ -83,6 +83,7 @@ fn the_doctor_shows_no_secret() {
         ("OPENAI_BASE_URL", "http://127.0.0.1:1/v1"),
         ("INTERVIEWAI_ANSWERS__ANTHROPIC_BASE_URL", "http://127.0.0.1:1"),
         ("INTERVIEWAI_AUDIO__PORT", "0"),
+        ("INTERVIEWAI_AUDIO__QUIC_PORT", "0"),
         ("INTERVIEWAI_API__PORT", "0"),
     ];
     let (printed, _) = print("doctor", &toml, &environment);

@@ -14,6 +14,10 @@ pub fn describe() {
     describe_counter!("messages_refused_total", "Messages answered with an error, by code");
     describe_counter!("warnings_total", "Warnings sent to clients, by code");
     describe_counter!("errors_total", "Errors sent to clients, by code");
+    describe_counter!(
+        "audio_datagrams_dropped_total",
+        "Datagrams of audio dropped, as the session did not read in time"
+    );
     describe_counter!("audio_chunks_repeated_total", "Numbered chunks that had been heard before");
     describe_counter!(
         "speculations_total",

@@ -1,6 +1,9 @@
-//! The WebSocket listener: handshake, credentials, then a session a connection.
+//! Where clients come in: handshake, credentials, then a session a connection. The WebSocket is here, QUIC in [`quic`].
 //!
 //! HTTP is spoken up to the `101 Switching Protocols` and no further; the control API is another listener.
+
+pub mod quic;
+pub mod tls;
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
@@ -15,48 +18,66 @@ use hyper::{
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
 use secrecy::SecretString;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpListener,
+};
+use tokio_rustls::TlsAcceptor;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+use self::{quic::QuicListener, tls::Tls};
 use crate::{
     Engine, pipeline,
     ports::{Access, AuthError, Credentials},
     transport::websocket,
 };
 
-/// Accepts connections on `listener` until `stop`, then waits until every session has finished and its history is written.
+/// Where clients come in. One port for the WebSocket, and one for QUIC if that is wanted.
+#[derive(Debug)]
+pub struct Listeners {
+    /// The WebSocket's port.
+    pub websocket: TcpListener,
+    /// With it the WebSocket is `wss://`.
+    pub tls: Option<Tls>,
+    /// Raw QUIC and WebTransport.
+    pub quic: Option<QuicListener>,
+}
+
+impl From<TcpListener> for Listeners {
+    /// A WebSocket without TLS, and nothing else.
+    fn from(websocket: TcpListener) -> Self {
+        Self { websocket, tls: None, quic: None }
+    }
+}
+
+/// Accepts connections on `listeners` until `stop`, then waits until every session has finished and its history is written.
 ///
 /// Sessions are asked to finish by the same `stop` and take at most the drain time of the engine's limits.
 /// `allowed_origins` are compared with the `Origin` that browsers send; pages of this machine are always let in.
 pub async fn serve(
     engine: Arc<Engine>,
-    listener: TcpListener,
+    listeners: impl Into<Listeners>,
     allowed_origins: Arc<[String]>,
     stop: CancellationToken,
 ) {
+    let Listeners { websocket, tls, quic } = listeners.into();
     let tasks = TaskTracker::new();
-    loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            () = stop.cancelled() => break,
-        };
-        let Ok((socket, _)) = accepted else {
-            // Out of descriptors: let some sessions end before trying again.
-            metrics::counter!("accept_failures_total").increment(1);
-            tokio::time::sleep(ACCEPT_PAUSE).await;
-            continue;
-        };
-        let door = Door {
-            engine: Arc::clone(&engine),
-            allowed_origins: Arc::clone(&allowed_origins),
-            sessions: tasks.clone(),
-            stop: stop.clone(),
-        };
-        tasks.spawn(shake_hands(socket, door, stop.clone()));
-    }
+    let door = Door { engine: Arc::clone(&engine), allowed_origins, sessions: tasks.clone(), stop };
+    let acceptor = tls.as_ref().map(Tls::acceptor);
+    let quic_endpoint = async {
+        match quic {
+            Some(listener) => Some(quic::accept(listener, &door).await),
+            None => None,
+        }
+    };
+    let ((), quic_endpoint) = tokio::join!(accept(websocket, acceptor, &door), quic_endpoint);
     tasks.close();
     tasks.wait().await;
+    if let Some(endpoint) = quic_endpoint {
+        // The last closes are still on their way.
+        let _ = tokio::time::timeout(CLOSES_PATIENCE, endpoint.wait_idle()).await;
+    }
     engine.writers.close();
     if tokio::time::timeout(WRITERS_PATIENCE, engine.writers.wait()).await.is_err() {
         let unfinished = engine.writers.len();
@@ -65,9 +86,43 @@ pub async fn serve(
     }
 }
 
-async fn shake_hands(socket: TcpStream, door: Door, stop: CancellationToken) {
-    // Small events must not wait for each other.
-    let _ = socket.set_nodelay(true);
+async fn accept(listener: TcpListener, acceptor: Option<TlsAcceptor>, door: &Door) {
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = door.stop.cancelled() => return,
+        };
+        let Ok((socket, _)) = accepted else {
+            // Out of descriptors: let some sessions end before trying again.
+            metrics::counter!("accept_failures_total").increment(1);
+            tokio::time::sleep(ACCEPT_PAUSE).await;
+            continue;
+        };
+        // Small events must not wait for each other.
+        let _ = socket.set_nodelay(true);
+        let (door, stop) = (door.clone(), door.stop.clone());
+        match acceptor.clone() {
+            None => door.sessions.clone().spawn(shake_hands(socket, door, stop)),
+            Some(acceptor) => door.sessions.clone().spawn(async move {
+                let greeting = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(socket));
+                let greeted = tokio::select! {
+                    greeted = greeting => greeted,
+                    () = stop.cancelled() => return,
+                };
+                match greeted {
+                    Ok(Ok(socket)) => shake_hands(socket, door, stop).await,
+                    Ok(Err(error)) => tracing::debug!(%error, "TLS handshake failed"),
+                    Err(_) => tracing::debug!("TLS handshake took too long"),
+                }
+            }),
+        };
+    }
+}
+
+async fn shake_hands<S>(socket: S, door: Door, stop: CancellationToken)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let service = service_fn(move |request| {
         let door = door.clone();
         async move { Ok::<_, Infallible>(door.answer(request).await) }
@@ -107,8 +162,7 @@ impl Door {
                 switching(&accept, request.headers())
             }
             Err((status, why)) => {
-                metrics::counter!("handshakes_refused_total", "status" => status.as_u16().to_string())
-                    .increment(1);
+                count_refusal(status);
                 let mut response = Response::new(Full::from(format!("{why}\n")));
                 *response.status_mut() = status;
                 response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -122,17 +176,20 @@ impl Door {
 
     /// Checks path, form, origin and credentials, in this order.
     async fn admit(&self, request: &Request<Incoming>) -> Result<(Access, String), Refusal> {
-        if request.uri().path() != protocol::AUDIO_PATH {
-            return Err((StatusCode::NOT_FOUND, format!("only {} is served here", protocol::AUDIO_PATH)));
-        }
+        check_path(request.uri().path())?;
         let accept = websocket_accept(request)?;
-        self.check_origin(request.headers())?;
-        let credentials = credentials(request)?;
-        let access = self.engine.authorizer.authorize(credentials).await.map_err(|error| match error {
+        let access = self.admit_origin(request.headers(), request.uri().query()).await?;
+        Ok((access, accept))
+    }
+
+    /// Checks origin and credentials of a handshake to the right path.
+    async fn admit_origin(&self, headers: &HeaderMap, query: Option<&str>) -> Result<Access, Refusal> {
+        self.check_origin(headers)?;
+        let credentials = credentials(headers, query)?;
+        self.engine.authorizer.authorize(credentials).await.map_err(|error| match error {
             AuthError::Unauthenticated(why) => (StatusCode::UNAUTHORIZED, why.to_owned()),
             AuthError::Unavailable(why) => (StatusCode::SERVICE_UNAVAILABLE, why.to_owned()),
-        })?;
-        Ok((access, accept))
+        })
     }
 
     fn check_origin(&self, headers: &HeaderMap) -> Result<(), Refusal> {
@@ -146,6 +203,17 @@ impl Door {
             "this origin is not allowed; add it to [audio] allowed_origins".to_owned(),
         ))
     }
+}
+
+fn check_path(path: &str) -> Result<(), Refusal> {
+    if path == protocol::AUDIO_PATH {
+        return Ok(());
+    }
+    Err((StatusCode::NOT_FOUND, format!("only {} is served here", protocol::AUDIO_PATH)))
+}
+
+fn count_refusal(status: StatusCode) {
+    metrics::counter!("handshakes_refused_total", "status" => status.as_u16().to_string()).increment(1);
 }
 
 async fn converse(engine: Arc<Engine>, access: Access, upgrade: OnUpgrade, stop: CancellationToken) {
@@ -198,8 +266,8 @@ fn switching(accept: &str, headers: &HeaderMap) -> Response<Full<Bytes>> {
     response
 }
 
-fn credentials(request: &Request<Incoming>) -> Result<Credentials, Refusal> {
-    let token = match request.headers().get(header::AUTHORIZATION) {
+fn credentials(headers: &HeaderMap, query: Option<&str>) -> Result<Credentials, Refusal> {
+    let token = match headers.get(header::AUTHORIZATION) {
         None => None,
         Some(value) => match value.to_str().ok().and_then(|value| value.strip_prefix("Bearer ")) {
             Some(token) => Some(SecretString::from(token.trim())),
@@ -208,8 +276,11 @@ fn credentials(request: &Request<Incoming>) -> Result<Credentials, Refusal> {
             }
         },
     };
-    let query = request.uri().query().unwrap_or_default();
-    let ticket = query.split('&').find_map(|pair| pair.strip_prefix("ticket=")).map(SecretString::from);
+    let ticket = query
+        .unwrap_or_default()
+        .split('&')
+        .find_map(|pair| pair.strip_prefix("ticket="))
+        .map(SecretString::from);
     Ok(Credentials { token, ticket })
 }
 
@@ -229,6 +300,8 @@ fn is_local(origin: &str) -> bool {
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 /// The least that hyper accepts; a handshake with a token has about 1 KiB.
 const MAX_HANDSHAKE_BYTES: usize = 8 * 1024;
+/// For the closes of the last QUIC connections to be received.
+const CLOSES_PATIENCE: Duration = Duration::from_secs(1);
 /// Longest wait for history at the end.
 const WRITERS_PATIENCE: Duration = Duration::from_secs(5);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

@@ -3,6 +3,7 @@
 //! Not here: what frames mean. Every implementation passes `engine/tests/transport_conformance.rs`.
 
 pub mod memory;
+pub mod quic;
 pub mod websocket;
 
 use std::future::Future;

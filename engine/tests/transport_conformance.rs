@@ -1,15 +1,25 @@
 //! One suite for every transport: what a session may rely on, whatever carries its frames.
 
+#[path = "support/quic.rs"]
+mod peer;
+
 use std::time::Duration;
 
-use engine::transport::{Frame, Receive, ReceiveError, Transmit, memory, websocket};
+use engine::transport::{
+    Frame, Receive, ReceiveError, Transmit, memory,
+    quic::{self, QuicReceiver, QuicSender},
+    websocket,
+};
 use futures_util::{FutureExt as _, SinkExt as _, StreamExt as _};
+use peer::QuicPeer;
 use protocol::CloseCode;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_tungstenite::{
     WebSocketStream,
     tungstenite::{Message, protocol::Role},
 };
+use url::Url;
+use web_transport_quinn::{Request, Session, proto::ConnectRequest};
 
 /// The client's end of a transport under test.
 trait Peer: Send + 'static {
@@ -73,6 +83,49 @@ impl Peer for WebSocketPeer {
     }
 }
 
+impl Peer for QuicPeer {
+    async fn send(&mut self, frame: Frame) {
+        self.send(frame).await;
+    }
+
+    async fn next(&mut self) -> Option<String> {
+        self.next().await
+    }
+
+    fn closed(&self) -> Option<u16> {
+        self.closed
+    }
+
+    async fn hang_up(self) {
+        self.hang_up().await;
+    }
+}
+
+async fn raw_quic() -> (QuicReceiver, QuicSender, QuicPeer) {
+    let (client, server, endpoints) = peer::connections(protocol::QUIC_ALPN).await;
+    let peer = QuicPeer::new(Session::raw(client), endpoints).await;
+    greeted(Session::raw(server), peer).await
+}
+
+async fn web_transport() -> (QuicReceiver, QuicSender, QuicPeer) {
+    let (client, server, endpoints) = peer::connections(web_transport_quinn::ALPN).await;
+    let request = ConnectRequest::new(Url::parse("https://localhost/audio").expect("a URL"));
+    let accept =
+        async { Request::accept(server).await.expect("a CONNECT request").ok().await.expect("answered") };
+    let (client, server) = tokio::join!(Session::connect(client, request), accept);
+    let peer = QuicPeer::new(client.expect("a session"), endpoints).await;
+    greeted(server, peer).await
+}
+
+/// The first control message tells the server of the stream; here nobody asks who the client is.
+async fn greeted(server: Session, mut peer: QuicPeer) -> (QuicReceiver, QuicSender, QuicPeer) {
+    peer.control("{}").await;
+    let (mut receive, transmit) = quic::open(server).await.expect("the control stream");
+    receive.welcome();
+    assert_eq!(receive.recv().await, Some(Ok(Frame::Control("{}".into()))));
+    (receive, transmit, peer)
+}
+
 async fn sockets() -> (TcpStream, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("bound");
@@ -97,6 +150,18 @@ macro_rules! conformance {
                 super::$check(receive, transmit, super::WebSocketPeer { socket, closed: None }).await;
             })*
         }
+        mod over_quic {
+            $(#[tokio::test] async fn $check() {
+                let (receive, transmit, peer) = super::raw_quic().await;
+                super::$check(receive, transmit, peer).await;
+            })*
+        }
+        mod over_web_transport {
+            $(#[tokio::test] async fn $check() {
+                let (receive, transmit, peer) = super::web_transport().await;
+                super::$check(receive, transmit, peer).await;
+            })*
+        }
     };
 }
 
@@ -112,12 +177,18 @@ fn audio(n: u32) -> Frame {
 }
 
 async fn frames_arrive_in_order(mut receive: impl Receive, _transmit: impl Transmit, mut peer: impl Peer) {
-    let sent = [audio(1), Frame::Control("{}".into()), audio(2), Frame::Audio(vec![7; 64 * 1024].into())];
-    for frame in &sent {
-        peer.send(frame.clone()).await;
-    }
-    for frame in sent {
-        assert_eq!(receive.recv().await, Some(Ok(frame)));
+    let control = |json: &'static str| Frame::Control(json.into());
+    let sent =
+        [audio(1), audio(2), Frame::Audio(vec![7; 64 * 1024].into()), control("{}"), control("[]"), audio(3)];
+    // What is said about audio comes after it. (QUIC does not promise the contrary, so the last one waits.)
+    let (first, last) = sent.split_at(5);
+    for frames in [first, last] {
+        for frame in frames {
+            peer.send(frame.clone()).await;
+        }
+        for frame in frames {
+            assert_eq!(receive.recv().await, Some(Ok(frame.clone())));
+        }
     }
 }
 
@@ -205,4 +276,116 @@ async fn a_message_over_the_bound_is_refused_before_it_is_kept() {
     transmit.close(CloseCode::TooBig, "too big").await;
     drop((receive, transmit));
     drop(sender.await);
+}
+
+/// A length says more than is accepted: it is refused before the bytes come.
+#[tokio::test]
+async fn a_quic_message_is_refused_by_its_length() {
+    for (on_control, max) in [(true, 16 * 1024), (false, 64 * 1024 + 8)] {
+        let (mut receive, _transmit, mut peer) = raw_quic().await;
+        let length = u32::try_from(max + 1).expect("small").to_be_bytes();
+        let mut audio = peer.session.open_uni().await.expect("a stream");
+        let stream = if on_control { &mut peer.control } else { &mut audio };
+        stream.write_all(&length).await.expect("the server is there");
+        assert_eq!(receive.recv().await, Some(Err(ReceiveError::TooBig { max })));
+    }
+}
+
+#[tokio::test]
+async fn a_stream_that_ends_inside_a_message_is_broken_and_one_that_is_given_up_is_not() {
+    let (mut receive, _transmit, mut peer) = raw_quic().await;
+    let mut given_up = peer.session.open_uni().await.expect("a stream");
+    given_up.write_all(&[0, 0, 0, 9, 1]).await.expect("the server is there");
+    given_up.reset(7).expect("open");
+    peer.audio(&[1]).await;
+    assert_eq!(receive.recv().await, Some(Ok(Frame::Audio(vec![1].into()))));
+    let mut cut = peer.session.open_uni().await.expect("a stream");
+    cut.write_all(&[0, 0, 0, 9, 1]).await.expect("the server is there");
+    cut.finish().expect("open");
+    assert!(matches!(receive.recv().await, Some(Err(ReceiveError::Broken(_)))));
+}
+
+#[tokio::test]
+async fn each_channel_may_have_a_stream_and_none_starves() {
+    let (mut receive, _transmit, peer) = raw_quic().await;
+    let mut streams = Vec::new();
+    for channel in 0..8_u8 {
+        let mut stream = peer.session.open_uni().await.expect("eight streams are allowed");
+        for _ in 0..4 {
+            stream.write_all(&peer::message(&[channel; 100])).await.expect("the server is there");
+        }
+        stream.finish().expect("open");
+        assert_eq!(stream.stopped().await.expect("all of it is there"), None);
+        streams.push(stream);
+    }
+    let mut heard = Vec::new();
+    while heard.len() < 32 {
+        let Some(Ok(Frame::Audio(bytes))) = receive.recv().await else { panic!("audio") };
+        heard.push(bytes[0]);
+    }
+    for round in heard.chunks(8) {
+        let mut round = round.to_vec();
+        round.sort_unstable();
+        assert_eq!(round, (0..8).collect::<Vec<_>>(), "{heard:?}");
+    }
+}
+
+/// A flood of audio does not keep a wish of the client's unread.
+#[tokio::test]
+async fn control_is_read_in_the_midst_of_audio_without_end() {
+    let (mut receive, _transmit, mut peer) = raw_quic().await;
+    let session = peer.session.clone();
+    let flood = tokio::spawn(async move {
+        let mut stream = session.open_uni().await.expect("a stream");
+        let message = peer::message(&[0; 1_000]);
+        while stream.write_all(&message).await.is_ok() {}
+    });
+    assert!(matches!(receive.recv().await, Some(Ok(Frame::Audio(_)))));
+    peer.control("[]").await;
+    let mut heard = 0;
+    while receive.recv().await != Some(Ok(Frame::Control("[]".into()))) {
+        heard += 1;
+        assert!(heard < 20_000, "control is never read");
+    }
+    flood.abort();
+}
+
+#[tokio::test]
+async fn datagrams_are_audio_and_a_receive_given_up_loses_none() {
+    for (mut receive, _transmit, peer) in [raw_quic().await, web_transport().await] {
+        let mut received = Vec::new();
+        for n in 0..300_u32 {
+            peer.session.send_datagram(n.to_be_bytes().to_vec().into()).expect("datagrams are allowed");
+            while received.len() <= n as usize {
+                match receive.recv().now_or_never() {
+                    Some(frame) => received.push(frame.expect("open").expect("whole")),
+                    None => tokio::time::sleep(Duration::from_micros(20)).await,
+                }
+            }
+        }
+        assert!(received.into_iter().eq((0..300).map(audio)));
+    }
+}
+
+#[tokio::test]
+async fn of_datagrams_that_nobody_reads_the_last_200_ms_are_kept() {
+    let (mut receive, _transmit, peer) = raw_quic().await;
+    for n in 0..400_u32 {
+        peer.session.send_datagram(n.to_be_bytes().to_vec().into()).expect("datagrams are allowed");
+        tokio::task::yield_now().await;
+    }
+    // Events of a stream come after what was sent before them: then all datagrams are there, or lost on the way.
+    let mut peer = peer;
+    peer.audio(&[9]).await;
+    peer.settle().await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let mut kept = Vec::new();
+    while let Some(Some(Ok(Frame::Audio(bytes)))) = receive.recv().now_or_never() {
+        if let Ok(number) = <[u8; 4]>::try_from(&bytes[..]) {
+            kept.push(u32::from_be_bytes(number));
+        }
+    }
+    assert_eq!(kept.len(), 160, "{kept:?}");
+    assert_eq!(kept.last(), Some(&399));
+    assert!(kept.is_sorted(), "the oldest are gone: {kept:?}");
 }

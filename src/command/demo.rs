@@ -15,7 +15,7 @@ use crate::{
     compose::{self, control},
     playback::Playback,
     recording::Recording,
-    settings::{Auth, Document, Settings, Storage},
+    settings::{Audio, Auth, Document, Settings, Storage},
     terminal::{Screen, clock},
 };
 
@@ -54,7 +54,8 @@ pub(crate) async fn run(mut settings: Settings, arguments: Demo) -> Result<ExitC
     let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let metrics = bridge::metrics()?;
     let control = control::build(&settings, folder.path(), metrics.clone())?;
-    let servers = compose::serve(Arc::new(engine), control, metrics, any_port, any_port, &[]).await?;
+    let servers =
+        compose::serve(Arc::new(engine), control, metrics, Audio::websocket_here(), any_port).await?;
 
     let file =
         arguments.file.as_ref().map_or("the sample interview".to_owned(), |file| file.display().to_string());

@@ -36,7 +36,8 @@ pub(crate) async fn run(settings: &Settings) -> Result<ExitCode, Error> {
         ("processor", processor()),
         ("threads", threads(settings)),
         ("speed", speed(settings).await),
-        ("audio port", port("audio.port", settings.audio_address).await),
+        ("audio port", port("audio.port", settings.audio.address).await),
+        ("quic port", quic_port(settings)),
         ("api port", port("api.port", settings.api.address).await),
         ("auth", auth(settings)),
         ("answers", answers(&settings.answers).await),
@@ -193,6 +194,18 @@ fn threads(settings: &Settings) -> Finding {
         Weak(format!("{text}: they wait for each other; leave speech.workers and speech.threads out"))
     } else {
         Good(format!("{text}: two turns at once beat one turn sooner (docs/adr/0008-ctranslate2.md)"))
+    }
+}
+
+fn quic_port(settings: &Settings) -> Finding {
+    let Some(address) = settings.audio.quic else { return Good("off (audio.quic)".to_owned()) };
+    let certificate = match &settings.audio.tls {
+        Some(tls) => format!("certificate sha256 {}", tls.sha256()),
+        None => "with a certificate for development (audio.tls_certificate_file)".to_owned(),
+    };
+    match std::net::UdpSocket::bind(address) {
+        Ok(_) => Good(format!("{address}/udp is free, {certificate}")),
+        Err(error) => Bad(format!("{address}/udp: {error}; set audio.quic_port, or audio.quic = false")),
     }
 }
 

@@ -7,7 +7,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::{
     Error, bridge,
     cli::Serve,
-    compose::{self, control},
+    compose::{self, Servers, control},
     settings::Settings,
 };
 
@@ -23,12 +23,14 @@ pub(crate) async fn run(settings: Settings, arguments: Serve) -> Result<ExitCode
         _ = interrupt.recv() => return Ok(ExitCode::SUCCESS),
     };
     let model = engine.chat.name().to_owned();
-    let (audio, api) = (settings.audio_address, settings.api.address);
-    let mut servers = compose::serve(engine, control, metrics, audio, api, &settings.allowed_origins).await?;
+    let mut servers = compose::serve(engine, control, metrics, settings.audio, settings.api.address).await?;
     if let Some(path) = &arguments.ready_file {
-        write_ready(path, &servers.ws, &servers.http)?;
+        write_ready(path, &servers)?;
     }
     eprintln!("audio {}  api {}  answers by {model}", servers.ws, servers.http);
+    if let (Some(quic), Some(sha256)) = (&servers.quic, &servers.certificate_sha256) {
+        eprintln!("audio {quic}  certificate sha256 {sha256}");
+    }
     let stopped = tokio::select! {
         _ = terminate.recv() => Ok("SIGTERM"),
         _ = interrupt.recv() => Ok("Ctrl-C"),
@@ -48,8 +50,13 @@ pub(crate) async fn run(settings: Settings, arguments: Serve) -> Result<ExitCode
 }
 
 /// Appears whole or not at all: whoever waits for it reads a complete file.
-fn write_ready(path: &Path, ws: &str, http: &str) -> Result<(), Error> {
-    let ready = serde_json::json!({ "ws": ws, "http": http, "pid": std::process::id() });
+fn write_ready(path: &Path, servers: &Servers) -> Result<(), Error> {
+    let mut ready = serde_json::json!({ "ws": servers.ws, "http": servers.http, "pid": std::process::id() });
+    for (name, value) in [("quic", &servers.quic), ("certificate_sha256", &servers.certificate_sha256)] {
+        if let Some(value) = value {
+            ready[name] = value.as_str().into();
+        }
+    }
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let write = || {
         let mut file = tempfile::NamedTempFile::new_in(folder)?;

@@ -16,11 +16,13 @@ use crate::{
 };
 
 pub(crate) async fn run(settings: &Settings, arguments: Stream) -> Result<ExitCode, Error> {
-    let default_url = || format!("ws://{}{}", settings.audio_address, protocol::AUDIO_PATH);
+    let default_url = || settings.audio.url(settings.audio.address);
     let mut server = ClientConfig::new(arguments.url.clone().unwrap_or_else(default_url));
     if let Auth::Token(token) = &settings.auth {
         server.token = Some(token.clone());
     }
+    server.certificate = arguments.certificate_sha256;
+    server.datagrams = arguments.datagrams;
     let mut failed = false;
     for file in &arguments.files {
         if let Err(error) = stream(&server, file, &arguments).await {

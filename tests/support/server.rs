@@ -48,6 +48,8 @@ pub(crate) struct Server {
     child: Child,
     pub(crate) ws: String,
     pub(crate) http: String,
+    /// What the file says that it writes when it is ready.
+    pub(crate) ready: Value,
     folder: tempfile::TempDir,
 }
 
@@ -68,6 +70,7 @@ impl Server {
             .arg("--ready-file")
             .arg(&ready)
             .env("INTERVIEWAI_AUDIO__PORT", "0")
+            .env("INTERVIEWAI_AUDIO__QUIC_PORT", "0")
             .env("INTERVIEWAI_API__PORT", "0")
             .env("INTERVIEWAI_DATA_DIR", folder.path().join("data"))
             .env("INTERVIEWAI_CANDIDATE__CV_FILE", "samples/cv.txt")
@@ -76,11 +79,12 @@ impl Server {
             .stderr(log)
             .spawn()
             .expect("the program starts");
-        let mut server = Self { child, ws: String::new(), http: String::new(), folder };
+        let mut server = Self { child, ws: String::new(), http: String::new(), ready: Value::Null, folder };
         let ready = server.wait_until_ready(&ready);
         assert_eq!(ready["pid"], server.child.id());
         server.ws = ready["ws"].as_str().expect("ws is text").to_owned();
         server.http = ready["http"].as_str().expect("http is text").to_owned();
+        server.ready = ready;
         server
     }
 

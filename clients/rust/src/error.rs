@@ -37,6 +37,17 @@ pub enum ClientError {
         /// The limit.
         after: Duration,
     },
+    /// Nobody vouches for the server's certificate, or it is not the one that was named.
+    #[error(
+        "the certificate of {address} is not trusted: {reason}; a server for development prints its SHA-256 at start, \
+         which `interviewai stream` takes as --certificate-sha256"
+    )]
+    Certificate {
+        /// The address, without its query.
+        address: String,
+        /// What is wrong with the certificate.
+        reason: String,
+    },
     /// The server answered the handshake with an HTTP error.
     #[error("{address} answered {status}: {}", explain(*status, message))]
     Rejected {
@@ -47,7 +58,7 @@ pub enum ClientError {
         /// What the body says; may be empty.
         message: String,
     },
-    /// Something answered that is no WebSocket server of this protocol.
+    /// Something answered that is no server of this protocol.
     #[error(
         "{address} does not speak this protocol ({reason}); is it the audio address of `interviewai serve`?"
     )]

@@ -2,18 +2,24 @@
 
 use std::time::Duration;
 
-use futures_util::{StreamExt as _, stream::SplitStream};
+use futures_util::StreamExt as _;
 use protocol::{CloseCode, ServerEvent};
 use tokio_tungstenite::tungstenite::{Error, Message};
 
-use crate::{ClientError, Socket};
+use crate::{ClientError, quic::QuicStream, websocket};
 
 /// Reads the events of an open connection, in order.
 #[derive(Debug)]
 pub struct Events {
-    stream: SplitStream<Socket>,
+    stream: Stream,
     closed: Option<Closed>,
     over: bool,
+}
+
+#[derive(Debug)]
+enum Stream {
+    WebSocket(websocket::Stream),
+    Quic(Box<QuicStream>),
 }
 
 /// How the server closed the connection.
@@ -33,8 +39,12 @@ impl Closed {
 }
 
 impl Events {
-    pub(crate) fn new(stream: SplitStream<Socket>) -> Self {
-        Self { stream, closed: None, over: false }
+    pub(crate) fn over_websocket(stream: websocket::Stream) -> Self {
+        Self { stream: Stream::WebSocket(stream), closed: None, over: false }
+    }
+
+    pub(crate) fn over_quic(stream: QuicStream) -> Self {
+        Self { stream: Stream::Quic(Box::new(stream)), closed: None, over: false }
     }
 
     /// The next event; `None` once the server has closed the connection, and ever after.
@@ -45,16 +55,35 @@ impl Events {
     /// [`ClientError::Event`]: one event was not understood, go on reading.
     /// [`ClientError::Lost`]: the connection broke off; `None` follows.
     pub async fn next(&mut self) -> Option<Result<ServerEvent, ClientError>> {
+        let stream = match &mut self.stream {
+            Stream::Quic(_) if self.over => return None,
+            Stream::Quic(stream) => {
+                return match stream.next().await {
+                    Ok(json) => Some(parse(&json)),
+                    Err(ended) => {
+                        self.over = true;
+                        match ended {
+                            Ok(closed) => {
+                                self.closed = Some(closed);
+                                None
+                            }
+                            Err(error) => Some(Err(error)),
+                        }
+                    }
+                };
+            }
+            Stream::WebSocket(stream) => stream,
+        };
         while !self.over {
             // A message is taken out of the socket whole or stays there, and nothing else is awaited before it is returned.
             let message = if self.closed.is_none() {
-                self.stream.next().await
+                stream.next().await
             } else {
                 // Our half of the close goes out while this waits for the server to hang up, within a limit.
-                tokio::time::timeout(HANG_UP, self.stream.next()).await.unwrap_or(None)
+                tokio::time::timeout(HANG_UP, stream.next()).await.unwrap_or(None)
             };
             match message {
-                Some(Ok(Message::Text(text))) => return Some(parse(&text)),
+                Some(Ok(Message::Text(text))) => return Some(parse(text.as_bytes())),
                 Some(Ok(Message::Binary(_))) => {
                     return Some(Err(ClientError::Event("a binary message".to_owned())));
                 }
@@ -82,8 +111,8 @@ impl Events {
     }
 }
 
-fn parse(text: &str) -> Result<ServerEvent, ClientError> {
-    serde_json::from_str(text).map_err(|error| {
+fn parse(json: &[u8]) -> Result<ServerEvent, ClientError> {
+    serde_json::from_slice(json).map_err(|error| {
         // serde quotes the value it stumbled over, which may be a word of the session: say where, not what.
         let kind = if error.is_data() { "an unknown type or field value" } else { "malformed JSON" };
         ClientError::Event(format!("{kind} at column {}", error.column()))

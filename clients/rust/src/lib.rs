@@ -1,4 +1,4 @@
-//! A client of the live session: connect, send audio and control messages, read events.
+//! A client of the live session: connect, send audio and control messages, read events, over WebSocket, QUIC or WebTransport.
 //!
 //! Used by the command line, the load generator and the tests. Not here: decoding, what an event means, any retry
 //! (resuming a lost session will live in this crate; today a lost connection is an error).
@@ -26,13 +26,14 @@ mod connect;
 mod error;
 mod events;
 mod pacer;
+mod quic;
 mod sender;
+mod tls;
+mod websocket;
 
 pub use connect::{ClientConfig, connect};
 pub use error::ClientError;
 pub use events::{Closed, Events};
 pub use pacer::{InvalidSpeed, Pacer};
 pub use sender::Sender;
-
-/// The socket under both halves.
-type Socket = tokio_tungstenite::WebSocketStream<tokio_tungstenite::MaybeTlsStream<tokio::net::TcpStream>>;
+pub use tls::{CertificateHash, InvalidCertificateHash};

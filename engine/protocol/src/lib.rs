@@ -3,6 +3,7 @@
 //! Shared by the engine and every Rust client. Not here: sockets, sessions, any behaviour.
 
 mod audio;
+mod authenticate;
 mod client;
 mod close;
 mod config;
@@ -10,6 +11,7 @@ mod frame;
 mod server;
 
 pub use audio::{AudioFormat, AudioFormatError, Codec, Framing, Layout, Role};
+pub use authenticate::Authenticate;
 pub use client::{ClientMessage, MarkerId, Resume, StartStream};
 pub use close::CloseCode;
 pub use config::{AnswerLength, AnswerMode, AnswersUpdate, ConfigUpdate, TurnsUpdate, Variant};
@@ -22,7 +24,10 @@ pub use server::{
 /// WebSocket subprotocol of this version; optional for the client.
 pub const SUBPROTOCOL: &str = "interviewai.v1";
 
-/// Path of the WebSocket listener.
+/// ALPN of raw QUIC, this version.
+pub const QUIC_ALPN: &str = "interviewai/1";
+
+/// Path of a session over WebSocket and WebTransport.
 pub const AUDIO_PATH: &str = "/audio";
 
 /// Largest audio payload of one message, in bytes.

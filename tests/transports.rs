@@ -1,0 +1,143 @@
+//! One recording over every transport of the real binary: what is heard does not depend on what carries it.
+//!
+//! Not here: what each transport promises (`engine/tests/transport_conformance.rs`), browsers (`chromium.rs`).
+#![allow(clippy::unwrap_used)]
+
+#[path = "support/server.rs"]
+mod server;
+
+use std::path::PathBuf;
+
+use serde_json::Value;
+use server::{Server, interviewai, run};
+
+fn sample() -> Vec<PathBuf> {
+    vec![PathBuf::from("samples/interview.flac")]
+}
+
+/// What was heard: each turn with its text and its place on the session's clock.
+fn finals(events: &[Value]) -> Vec<(Value, Value, Value, Value)> {
+    let finals = events.iter().filter(|event| event["type"] == "transcription" && event["is_final"] == true);
+    let field = |event: &Value, name: &str| event[name].clone();
+    finals.map(|e| (field(e, "turn"), field(e, "text"), field(e, "start_ms"), field(e, "end_ms"))).collect()
+}
+
+/// The addresses of QUIC and WebTransport, and the certificate's hash.
+fn quic(server: &Server) -> (String, String, String) {
+    let quic = server.ready["quic"].as_str().unwrap().to_owned();
+    let web = format!("{}/audio", quic.replace("quic://", "https://"));
+    (quic, web, server.ready["certificate_sha256"].as_str().unwrap().to_owned())
+}
+
+#[test]
+fn the_same_is_heard_over_every_transport() {
+    let server = Server::start(&[]);
+    let (quic_url, web, sha256) = quic(&server);
+    assert!(server.ws.starts_with("ws://"), "{}", server.ws);
+    let fast = ["--speed", "0", "--silence", "1500"];
+    let heard = finals(&server.stream(&fast, &sample()));
+    assert_eq!(heard.len(), 2, "{heard:?}");
+
+    let pinned = [&fast[..], &["--certificate-sha256", &sha256]].concat();
+    for url in [&quic_url, &web] {
+        let events =
+            server.try_stream_to(url, &pinned, &sample()).unwrap_or_else(|error| panic!("{url}: {error}"));
+        assert_eq!(finals(&events), heard, "{url}");
+        let dropped = &events.last().unwrap()["totals"]["audio_dropped_ms"];
+        assert_eq!(dropped, 0, "{url}");
+    }
+    // The bytes of the file itself, in few large messages.
+    let original =
+        server.try_stream_to(&quic_url, &[&pinned[..], &["--original"]].concat(), &sample()).unwrap();
+    assert_eq!(finals(&original).len(), 2);
+
+    let folder = tempfile::tempdir().unwrap();
+    let (certificate, key) = (folder.path().join("cert.pem"), folder.path().join("key.pem"));
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
+    std::fs::write(&certificate, made.cert.pem()).unwrap();
+    std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+    let secure = Server::start(&[
+        ("INTERVIEWAI_AUDIO__TLS_CERTIFICATE_FILE", certificate.to_str().unwrap()),
+        ("INTERVIEWAI_AUDIO__TLS_KEY_FILE", key.to_str().unwrap()),
+    ]);
+    let (quic_url, _, sha256) = quic(&secure);
+    assert!(secure.ws.starts_with("wss://"), "{}", secure.ws);
+    let pinned = [&fast[..], &["--certificate-sha256", &sha256]].concat();
+    for url in [&secure.ws, &quic_url] {
+        let events =
+            secure.try_stream_to(url, &pinned, &sample()).unwrap_or_else(|error| panic!("{url}: {error}"));
+        assert_eq!(finals(&events), heard, "{url}");
+    }
+    for url in [&secure.ws, &quic_url] {
+        let error = secure.try_stream_to(url, &fast, &sample()).unwrap_err();
+        assert!(error.contains("is not trusted") && error.contains("--certificate-sha256"), "{error}");
+        let other = "00".repeat(32);
+        let error = secure.try_stream_to(url, &["--certificate-sha256", &other], &sample()).unwrap_err();
+        assert!(error.contains("is not trusted"), "{error}");
+    }
+    assert_eq!(server.terminate(), Some(0));
+    assert_eq!(secure.terminate(), Some(0));
+}
+
+#[test]
+fn datagrams_in_real_time_are_heard_too() {
+    let server = Server::start(&[]);
+    let (quic_url, web, sha256) = quic(&server);
+    let arguments = ["--datagrams", "--silence", "1500", "--certificate-sha256", &sha256];
+    for url in [quic_url, web] {
+        let events = server.try_stream_to(&url, &arguments, &sample()).unwrap();
+        let heard = finals(&events);
+        assert_eq!(heard.len(), 2, "{url}: {heard:?}");
+    }
+}
+
+#[test]
+fn who_has_no_token_is_told_so_over_every_transport() {
+    let token = "0123456789abcdef0123456789abcdef";
+    let server = Server::start(&[("INTERVIEWAI_AUTH__TOKEN", token)]);
+    let (quic_url, web, sha256) = quic(&server);
+    for url in [&server.ws, &quic_url, &web] {
+        let mut arguments = vec!["stream", "--json", "--speed", "0", "--url", url];
+        if *url != server.ws {
+            arguments.extend(["--certificate-sha256", &sha256]);
+        }
+        let stream = |token: Option<&str>| {
+            let mut command = interviewai();
+            command.args(&arguments).args(sample());
+            if let Some(token) = token {
+                command.env("INTERVIEWAI_AUTH__TOKEN", token);
+            }
+            let (output, _, err) = run(&mut command);
+            (output.status.success(), err)
+        };
+        let (went_well, err) = stream(Some(token));
+        assert!(went_well, "{url}: {err}");
+        for wrong in [None, Some("fedcba9876543210fedcba9876543210")] {
+            let (went_well, err) = stream(wrong);
+            assert!(!went_well && err.contains("token"), "{url}: {err}");
+            assert!(!err.contains("fedcba98"), "{err}");
+        }
+    }
+    assert!(!server.log().contains(token));
+}
+
+#[test]
+fn quic_can_be_turned_off() {
+    let server = Server::start(&[("INTERVIEWAI_AUDIO__QUIC", "false")]);
+    assert!(server.ready.get("quic").is_none() && server.ready.get("certificate_sha256").is_none());
+}
+
+#[test]
+fn a_udp_port_in_use_is_named_with_what_to_do() {
+    let taken = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let folder = tempfile::tempdir().unwrap();
+    let (output, _, err) = run(interviewai()
+        .arg("serve")
+        .env("INTERVIEWAI_DATA_DIR", folder.path())
+        .env("INTERVIEWAI_AUDIO__PORT", "0")
+        .env("INTERVIEWAI_API__PORT", "0")
+        .env("INTERVIEWAI_AUDIO__QUIC_PORT", &port));
+    assert_eq!(output.status.code(), Some(1));
+    assert!(err.contains(&port) && err.contains("audio.quic_port"), "{err}");
+}
