@@ -9,7 +9,7 @@ use control_api::{ApiState, jobs::Worker};
 use engine::{
     Engine, VadFactory,
     ports::{
-        Authorizer, CandidateContext, ContextProvider, SessionRecorder, UsageMeter,
+        Authorizer, CandidateContext, ContextProvider, Journals, SessionRecorder, UsageMeter,
         memory::{MonthlyMeter, NoAuth, OneCandidate, RecentSessions, SharedToken},
     },
     registry::Registry,
@@ -41,6 +41,7 @@ pub(crate) struct Ports {
     context: Arc<dyn ContextProvider>,
     recorder: Arc<dyn SessionRecorder>,
     meter: Arc<dyn UsageMeter>,
+    journals: Option<Arc<dyn Journals>>,
 }
 
 /// For who sits at this machine, and nobody else.
@@ -50,11 +51,13 @@ pub(crate) fn local_ports(settings: &Settings) -> Ports {
         context: Arc::new(OneCandidate(candidate(&settings.candidate))),
         recorder: Arc::new(RecentSessions::default()),
         meter: Arc::new(MonthlyMeter::new(settings.answers.monthly)),
+        journals: None,
     }
 }
 
 /// For users with accounts, and beside them for those whom the settings let in without.
-pub(crate) fn account_ports(settings: &Settings, state: &ApiState) -> Ports {
+pub(crate) fn account_ports(settings: &Settings, control: &Control) -> Ports {
+    let state = &control.state;
     let local = local_ports(settings);
     let others: Option<Arc<dyn Authorizer>> = match &settings.auth {
         Auth::Off => Some(local.authorizer),
@@ -66,6 +69,7 @@ pub(crate) fn account_ports(settings: &Settings, state: &ApiState) -> Ports {
         context: Arc::new(bridge::Candidates { state: state.clone(), local: local.context }),
         recorder: Arc::new(bridge::Histories::new(state, local.recorder, settings.storage.history_patience)),
         meter: Arc::new(bridge::Meters::new(state.clone(), local.meter)),
+        journals: Some(Arc::clone(&control.journals)),
     }
 }
 
@@ -86,7 +90,7 @@ pub(crate) async fn engine(settings: &Settings, ports: Ports) -> Result<Engine, 
         meter: ports.meter,
         memories: engine::memory::Memories::default(),
         resumables: engine::resume::Resumables::default(),
-        journals: None,
+        journals: ports.journals,
         registry: Registry::new(max_sessions),
         writers: tokio_util::task::TaskTracker::new(),
     })
@@ -267,7 +271,7 @@ pub(crate) async fn serve(
     let certificate_sha256 = audio.tls.as_ref().or(made.as_ref()).map(Tls::sha256);
     let quic_url = quic.as_ref().map(QuicListener::local_addr).transpose()?.map(|at| format!("quic://{at}"));
     let http = format!("http://{}", api_listener.local_addr()?);
-    let Control { mut state, mut readiness, mut keepers } = control;
+    let Control { mut state, mut readiness, mut keepers, .. } = control;
     readiness.push(Arc::new(bridge::SessionSlots(Arc::clone(&engine))));
     state.readiness = readiness.into();
     let stop = CancellationToken::new();

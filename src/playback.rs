@@ -1,9 +1,9 @@
 //! Plays a recording to a server in its own time, while its events are taken in.
 
-use std::{ops::ControlFlow, time::Duration};
+use std::time::Duration;
 
-use client::{ClientConfig, ClientError, Closed, Pacer, connect};
-use protocol::{ClientMessage, CloseCode, ConfigUpdate, ServerEvent, StartStream};
+use client::{ClientConfig, ClientError, Pacer, SessionConfig, SessionEvent, open_session};
+use protocol::{ClientMessage, ConfigUpdate, ServerEvent, StartStream};
 use tokio::time::Instant;
 
 use crate::{Error, recording::Recording, terminal::printable};
@@ -18,58 +18,48 @@ pub(crate) struct Playback<'a> {
 }
 
 impl Playback<'_> {
-    /// Plays the recording as one session. `on_event` gets each event with the time since the first audio byte was
-    /// sent, zero before that.
+    /// Plays the recording as one session, over as many connections as it takes. `on_event` gets each event with the time
+    /// since the first audio byte was sent, zero before that.
     ///
     /// # Errors
-    /// The server could not be reached, the connection broke, or the session did not end with 1000.
+    /// The server could not be reached, or not reached again in time, or it ended the session before its end.
     pub(crate) async fn run(&self, mut on_event: impl FnMut(Duration, ServerEvent)) -> Result<(), Error> {
-        let (mut sender, mut events) = connect(self.server).await?;
         let start = StartStream {
             session_id: None,
             audio: self.recording.format.clone(),
             config: self.config.clone(),
             resume: None,
         };
-        sender.start(start).await?;
+        let config = SessionConfig::new(vec![self.server.clone()]);
+        let (sender, mut events) = open_session(config, start).await?;
         let mut pacer = Pacer::new(self.speed)?;
         let (started, mut first_sent) = tokio::sync::watch::channel(None);
         let sending = async {
             for chunk in &self.recording.chunks {
                 pacer.wait(Duration::from_secs_f64(chunk.at_ms / 1e3)).await;
                 started.send_if_modified(|at| at.is_none().then(|| *at = Some(Instant::now())).is_some());
-                sender.audio(&self.recording.bytes[chunk.bytes.clone()]).await?;
+                sender.audio(0, false, &self.recording.bytes[chunk.bytes.clone()]).await?;
             }
-            sender.send(&ClientMessage::EndStream {}).await
+            sender.send(ClientMessage::EndStream {}).await
         };
         let reading = async {
             while let Some(event) = events.next().await {
                 let since = first_sent.borrow_and_update().map(|at: Instant| at.elapsed());
-                match event {
-                    Ok(event) => on_event(since.unwrap_or_default(), event),
-                    Err(error) => return ControlFlow::Break(error),
+                match event? {
+                    SessionEvent::Event(event) => on_event(since.unwrap_or_default(), event),
+                    SessionEvent::Disconnected { why } => {
+                        eprintln!("interviewai: the connection is lost ({}); resuming", printable(&why));
+                    }
+                    SessionEvent::Resumed { address } => eprintln!("interviewai: resumed over {address}"),
                 }
             }
-            ControlFlow::Continue(())
+            Ok::<_, ClientError>(())
         };
         let (sent, read) = tokio::join!(sending, reading);
-        if let ControlFlow::Break(error) = read {
-            return Err(error.into());
-        }
-        match (events.closed().and_then(Closed::meaning), sent) {
-            (Some(CloseCode::Done), Ok(())) => Ok(()),
-            // Over QUIC credentials are judged behind the handshake, and no event says so.
-            (Some(CloseCode::Unauthenticated), _) => {
-                let reason = events.closed().map_or("", |closed| &closed.reason);
-                Err(format!("the server did not let us in: {}", printable(reason)).into())
-            }
-            (Some(code), _) => {
-                Err(format!("the session was closed with {}; the error event says why", u16::from(code))
-                    .into())
-            }
-            (None, Err(error)) => Err(error.into()),
-            (None, Ok(())) => Err("the connection was lost before the session had ended".into()),
-        }
+        // Why nothing more could be sent, the events tell.
+        read?;
+        sent?;
+        Ok(())
     }
 }
 

@@ -222,8 +222,17 @@ async fn take_over(
             }
         }
     })?;
-    if let Place::Slot(slot) = &mut live.place {
-        slot.set_access(&access);
+    match &mut live.place {
+        Place::Slot(slot) => slot.set_access(&access),
+        // It is read to the end, and computes nothing.
+        Place::Resting(_) if live.session.goodbye().is_some() => {}
+        Place::Resting(_) => match engine.registry.admit(&access) {
+            Some(slot) => live.place = Place::Slot(slot),
+            None => {
+                go_on_waiting(engine, live, stop);
+                return Err(Refusal::overloaded(engine.registry.max()));
+            }
+        },
     }
     let token = live.registration.token().to_owned();
     match live.session.attach(access, start, &token, resume.last_event) {
@@ -232,12 +241,16 @@ async fn take_over(
             Ok(live)
         }
         Err(error) => {
-            // It is as it was: for a client that asks as it should.
-            let (engine, stop) = (Arc::clone(engine), stop.clone());
-            tokio::spawn(async move { wait(&engine, live, &stop).await });
+            go_on_waiting(engine, live, stop);
             Err(Refusal::new(error.code, error.message))
         }
     }
+}
+
+/// The session is as it was, for a client that asks as it should, or later.
+fn go_on_waiting(engine: &Arc<Engine>, live: Box<Live>, stop: &CancellationToken) {
+    let (engine, stop) = (Arc::clone(engine), stop.clone());
+    tokio::spawn(async move { wait(&engine, live, &stop).await });
 }
 
 /// Makes the session with `token` again that an earlier process served, if it left a journal.
@@ -266,7 +279,8 @@ async fn recover(engine: &Arc<Engine>, access: &Access, token: &str) -> Result<O
 async fn revocation(place: &Place) {
     match place {
         Place::Slot(slot) => slot.revoked().await,
-        Place::Finished(_) => std::future::pending().await,
+        // Whoever comes for it is asked who they are.
+        Place::Resting(_) => std::future::pending().await,
     }
 }
 

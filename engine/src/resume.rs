@@ -25,7 +25,7 @@ use crate::{
 #[derive(Clone)]
 pub struct Resumables {
     sessions: Arc<Mutex<HashMap<String, Entry>>>,
-    finished: Arc<Semaphore>,
+    resting: Arc<Semaphore>,
 }
 
 struct Entry {
@@ -38,7 +38,6 @@ struct Entry {
 /// A session, and what goes with it from one connection to the next.
 pub(crate) struct Live {
     pub(crate) session: Session,
-    /// None once it is finished and only waits for its client to read the end.
     pub(crate) place: Place,
     pub(crate) registration: Registration,
 }
@@ -47,8 +46,8 @@ pub(crate) struct Live {
 pub(crate) enum Place {
     /// A place among those that are served.
     Slot(Slot),
-    /// It is finished: some memory.
-    Finished(#[allow(dead_code, reason = "held, not read")] OwnedSemaphorePermit),
+    /// It computes nothing, and waits for its client: some memory.
+    Resting(#[allow(dead_code, reason = "held, not read")] OwnedSemaphorePermit),
 }
 
 /// Why a session was not handed over.
@@ -108,7 +107,7 @@ impl Drop for Registration {
 
 impl Default for Resumables {
     fn default() -> Self {
-        Self { sessions: Arc::default(), finished: Arc::new(Semaphore::new(MAX_FINISHED)) }
+        Self { sessions: Arc::default(), resting: Arc::new(Semaphore::new(MAX_RESTING)) }
     }
 }
 
@@ -162,9 +161,9 @@ impl Resumables {
         }
     }
 
-    /// A place for a finished session whose client has not read the end, or `None` when there are too many of those.
-    pub(crate) fn finished_place(&self) -> Option<Place> {
-        Arc::clone(&self.finished).try_acquire_owned().ok().map(Place::Finished)
+    /// A place for a session that computes nothing and waits for its client, or `None` when there are too many of those.
+    pub(crate) fn resting_place(&self) -> Option<Place> {
+        Arc::clone(&self.resting).try_acquire_owned().ok().map(Place::Resting)
     }
 }
 
@@ -181,5 +180,6 @@ fn lock(sessions: &Mutex<HashMap<String, Entry>>) -> MutexGuard<'_, HashMap<Stri
 const CLAIMS: usize = 4;
 /// Longest wait for the connection that has the session: its loop never awaits anything but events.
 const HAND_OVER: Duration = Duration::from_secs(2);
-/// Finished sessions that wait for their client: of each the events that were sent, at most a megabyte.
-const MAX_FINISHED: usize = 256;
+/// Sessions that wait for their client without a slot: of each the events that were sent, at most a megabyte, and what its
+/// listeners keep.
+const MAX_RESTING: usize = 256;

@@ -80,6 +80,8 @@ pub(crate) struct Session {
     goodbye: Option<Goodbye>,
     totals: Totals,
     minutes: Minutes,
+    /// Control messages that count.
+    controls: u64,
     refused_messages: u32,
     history_warned: bool,
 }
@@ -228,6 +230,7 @@ impl Session {
             goodbye: None,
             totals: Totals::default(),
             minutes: Minutes::default(),
+            controls: 0,
             refused_messages: 0,
             history_warned: false,
             hearing,
@@ -245,7 +248,8 @@ impl Session {
         let taken = match frame {
             Frame::Audio(bytes) => self.on_audio_frame(&bytes).map(|()| true),
             Frame::Control(json) => parse(&json).and_then(|message| {
-                if !matches!(message, ClientMessage::AudioChunk { .. } | ClientMessage::KeepAlive {}) {
+                if is_counted(&message) {
+                    self.controls += 1;
                     self.log(&Record::Control(&json));
                 }
                 self.on_message(message)
@@ -422,6 +426,11 @@ impl Session {
         self.goodbye
     }
 
+    /// Whether a model works for it.
+    pub(crate) fn is_computing(&self) -> bool {
+        self.has_work()
+    }
+
     /// Whether something is still being computed.
     fn has_work(&self) -> bool {
         self.hearing.has_work() || self.answers.has_work()
@@ -520,6 +529,7 @@ impl Session {
             session_id: self.id.clone(),
             resume_token: token.to_owned(),
             next_seq: self.hearing.next_seqs(),
+            next_control: self.controls,
             limits: Limits {
                 max_chunk_bytes: protocol::MAX_AUDIO_BYTES as u64,
                 max_session_ms: limits.max_session.as_millis() as u64,
@@ -614,6 +624,16 @@ impl Ending {
 
 fn record(engine: &Engine, access: &Access, id: &str, run: &str) -> Recorder {
     Recorder::start(&*engine.recorder, &engine.writers, access, id, run)
+}
+
+/// Whether a client that comes back must be told that `message` was received: what changes anything, but for audio, which has
+/// numbers of its own.
+fn is_counted(message: &ClientMessage) -> bool {
+    let others = matches!(
+        message,
+        ClientMessage::StartStream(_) | ClientMessage::AudioChunk { .. } | ClientMessage::KeepAlive {}
+    );
+    !others
 }
 
 /// What the outside knows of the candidate, or why it does not.

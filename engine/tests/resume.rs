@@ -107,10 +107,12 @@ async fn a_token_opens_nothing_for_others_nor_too_late() {
     lose(first);
     sleep(ms(1_000)).await;
     refused("ada", resuming(&token, 99), CloseCode::Malformed).await;
-    sleep(ms(100_000)).await;
-    assert_eq!(engine.registry.active(), 1, "it still waits");
-    sleep(ms(30_000)).await;
-    assert_eq!(engine.registry.active(), 0);
+    sleep(ms(5_000)).await;
+    assert_eq!(engine.registry.active(), 1, "it has its slot");
+    sleep(ms(10_000)).await;
+    assert_eq!(engine.registry.active(), 0, "it waits without");
+    refused("ada", resuming(&token, 99), CloseCode::Malformed).await;
+    sleep(ms(130_000)).await;
     refused("ada", resuming(&token, 0), CloseCode::Forbidden).await;
 }
 
@@ -151,6 +153,29 @@ async fn a_full_server_takes_back_those_it_has() {
     let second = Conversation::new(Arc::clone(&engine));
     second.send(resuming(&token, 1)).await;
     assert_eq!(second.finish().await.code, Some(CloseCode::Done));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slot_is_kept_shortly_and_then_asked_for_again() {
+    let mut setup = Setup::hearing(QUESTION);
+    setup.limits.max_sessions = 1;
+    let engine = setup.engine();
+    let first = open(&engine).await;
+    let (token, _) = started(&first.events[0]);
+    lose(first);
+    sleep(ms(15_000)).await;
+    let other = open(&engine).await;
+    let busy = Conversation::new(Arc::clone(&engine));
+    busy.send(resuming(&token, 1)).await;
+    let ended = busy.read_to_end().await;
+    let ServerMessage::Error { retry_after_ms: Some(_), .. } = &ended.events[0].message else {
+        panic!("{:?}", ended.events)
+    };
+    assert_eq!(ended.code, Some(CloseCode::Overloaded));
+    other.finish().await;
+    let second = Conversation::new(Arc::clone(&engine));
+    second.send(resuming(&token, 1)).await;
+    assert_eq!(second.finish().await.code, Some(CloseCode::Done), "it had waited");
 }
 
 #[tokio::test(start_paused = true)]

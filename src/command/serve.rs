@@ -16,7 +16,7 @@ pub(crate) async fn run(settings: Settings, arguments: Serve) -> Result<ExitCode
     let mut interrupt = signal(SignalKind::interrupt())?;
     let metrics = bridge::metrics()?;
     let control = control::build(&settings, &settings.storage.dir, metrics.clone())?;
-    let ports = compose::account_ports(&settings, &control.state);
+    let ports = compose::account_ports(&settings, &control);
     let engine = tokio::select! {
         engine = compose::engine(&settings, ports) => Arc::new(engine?),
         _ = terminate.recv() => return Ok(ExitCode::SUCCESS),

@@ -19,6 +19,7 @@ use control_api::{
     mail::{FolderMailer, Mailer, SmtpMailer, SmtpSettings},
     storage::{MongoSettings, MongoStore, OpeningStore, SqliteStore, Store, StoreStatus},
 };
+use engine::ports::{Journals, folder::FolderJournals};
 use futures_util::future::{BoxFuture, FutureExt as _};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::{sync::watch, time::sleep};
@@ -32,6 +33,8 @@ pub(crate) struct Control {
     pub(crate) state: ApiState,
     /// Of its stores.
     pub(crate) readiness: Vec<Arc<dyn Readiness>>,
+    /// Of live sessions.
+    pub(crate) journals: Arc<dyn Journals>,
     /// Dropped, these stop.
     pub(crate) keepers: Vec<AbortOnDropHandle<()>>,
 }
@@ -93,6 +96,11 @@ pub(crate) fn build(settings: &Settings, dir: &Path, metrics: PrometheusHandle) 
         }
         None => Arc::new(FolderMailer::new(dir.join("mail"), &settings.accounts.mail_from)?),
     };
+    let live = dir.join("live");
+    let journals = FolderJournals::new(live.clone())
+        .map_err(|error| format!("{}: {error}; look at its rights", live.display()))?;
+    let kept = settings.limits.resume_within;
+    keepers.push(AbortOnDropHandle::new(tokio::spawn(sweep(journals.clone(), kept))));
     let keys = KeyFolder::open(settings.keys_dir())?;
     let tokens = Arc::new(AccessTokens::new(&settings.accounts.issuer, AUDIENCE, keys.keys()?));
     keepers.push(AbortOnDropHandle::new(tokio::spawn(follow_keys(keys, Arc::clone(&tokens)))));
@@ -116,7 +124,7 @@ pub(crate) fn build(settings: &Settings, dir: &Path, metrics: PrometheusHandle) 
             limits: settings.api.limits.clone(),
         }),
     };
-    Ok(Control { state, readiness, keepers })
+    Ok(Control { state, readiness, journals: Arc::new(journals), keepers })
 }
 
 fn store(settings: &Settings, dir: &Path) -> (Arc<dyn Store>, watch::Receiver<StoreStatus>) {
@@ -206,6 +214,17 @@ impl Watched {
     }
 }
 
+/// Removes what sessions left behind whose clients did not come back after the process was killed.
+async fn sweep(journals: FolderJournals, kept: Duration) {
+    loop {
+        let swept = journals.clone();
+        if let Ok(Err(error)) = tokio::task::spawn_blocking(move || swept.sweep(kept)).await {
+            tracing::warn!(%error, "journals of sessions that nobody came back for cannot be removed");
+        }
+        sleep(SWEEP).await;
+    }
+}
+
 /// Takes over new keys, so that they can be changed while the server runs.
 async fn follow_keys(keys: KeyFolder, tokens: Arc<AccessTokens>) {
     loop {
@@ -229,4 +248,5 @@ const MAX_BLOB_BYTES: usize = 32 << 20;
 const LOOK: Duration = Duration::from_secs(5);
 /// Of servers that are asked over a new connection each time, and that may be another's.
 const FAR_LOOK: Duration = Duration::from_secs(30);
+const SWEEP: Duration = Duration::from_secs(30);
 const KEYS_LOOK: Duration = Duration::from_secs(60);

@@ -77,6 +77,22 @@ pub enum ClientError {
     /// An event could not be understood; the next one can be read.
     #[error("the server sent an event that this client does not understand ({0}); is the server newer?")]
     Event(String),
+    /// The server ended the session, or opens none; trying again as it is does not help.
+    #[error("the server ended the session: {reason} ({code})")]
+    Ended {
+        /// Close code of the protocol; 0 when there was none.
+        code: u16,
+        /// What the server said.
+        reason: String,
+    },
+    /// The server takes no session for now.
+    #[error("the server is busy: {reason}; try again in {} ms", after.as_millis())]
+    Busy {
+        /// What the server said.
+        reason: String,
+        /// When to try again.
+        after: Duration,
+    },
     /// The session is over; [`Events::closed`](crate::Events::closed) says why.
     #[error("the session is closed")]
     Closed,

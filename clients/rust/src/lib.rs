@@ -1,7 +1,8 @@
 //! A client of the live session: connect, send audio and control messages, read events, over WebSocket, QUIC or WebTransport.
 //!
-//! Used by the command line, the load generator and the tests. Not here: decoding, what an event means, any retry
-//! (resuming a lost session will live in this crate; today a lost connection is an error).
+//! [`connect`] opens one connection, and a lost one is an error. [`open_session`] keeps a session over as many as it takes.
+//!
+//! Used by the command line, the load generator and the tests. Not here: decoding, what an event means.
 //!
 //! ```no_run
 //! # async fn example(audio: &[u8]) -> Result<(), client::ClientError> {
@@ -27,7 +28,9 @@ mod error;
 mod events;
 mod pacer;
 mod quic;
+mod ring;
 mod sender;
+mod session;
 mod tls;
 mod websocket;
 
@@ -36,4 +39,5 @@ pub use error::ClientError;
 pub use events::{Closed, Events};
 pub use pacer::{InvalidSpeed, Pacer};
 pub use sender::Sender;
+pub use session::{SessionConfig, SessionEvent, SessionEvents, SessionSender, open_session};
 pub use tls::{CertificateHash, InvalidCertificateHash};

@@ -135,6 +135,11 @@ impl Sender {
         let header = FrameHeader { channel, seq: *next, last };
         // Counted before it is sent: a dropped future leaves a gap, which the server reports, never a number used twice.
         *next = next.wrapping_add(1);
+        self.frame(header, audio).await
+    }
+
+    /// Sends one numbered frame as it is.
+    pub(crate) async fn frame(&mut self, header: FrameHeader, audio: &[u8]) -> Result<(), ClientError> {
         if let Sink::Quic(sink) = &mut self.sink {
             return sink.frame(&header, audio).await;
         }

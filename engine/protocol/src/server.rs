@@ -26,6 +26,10 @@ pub enum ServerMessage {
         resume_token: String,
         /// Sequence number expected next, by channel.
         next_seq: Vec<u32>,
+        /// Control messages received, `start_stream`, `audio_chunk` and `keep_alive` not counted: a client that comes back
+        /// sends those after them again. Absent for 0.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        next_control: u64,
         /// What the session must keep to.
         limits: Limits,
     },
@@ -267,4 +271,9 @@ pub struct Totals {
     pub answers: u64,
     /// Audio received and not heard.
     pub audio_dropped_ms: u64,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }

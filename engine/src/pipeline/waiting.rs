@@ -2,6 +2,8 @@
 //!
 //! Not here: the loop of a session on a connection (`pipeline`).
 
+use std::time::Duration;
+
 use protocol::CloseCode;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -17,6 +19,8 @@ use crate::{
 pub(super) async fn wait(engine: &Engine, mut live: Box<Live>, stop: &CancellationToken) {
     metrics::counter!("sessions_detached_total").increment(1);
     live.session.detach();
+    let rest_at = Instant::now() + SLOT_KEPT;
+    let (mut rested, mut rests) = (false, false);
     let until = Instant::now() + engine.limits.resume_within;
     let mut tick = interval(ACK_INTERVAL);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -26,11 +30,15 @@ pub(super) async fn wait(engine: &Engine, mut live: Box<Live>, stop: &Cancellati
         live.session.conclude();
         live.session.flush();
         let over = live.session.goodbye().is_some();
-        if over && (leaving || !make_room(engine, &mut live)) {
+        if over && (leaving || !rest(engine, &mut live)) {
             return;
         }
         if live.session.is_ending_early() && drain_at.is_none() {
             drain_at = Some(Instant::now() + engine.limits.drain);
+        }
+        if std::mem::take(&mut rests) {
+            // Where there is none it keeps its slot.
+            let _ = rest(engine, &mut live);
         }
         let Live { session, place, registration } = &mut *live;
         tokio::select! {
@@ -40,6 +48,10 @@ pub(super) async fn wait(engine: &Engine, mut live: Box<Live>, stop: &Cancellati
             },
             () = session.advance() => {}
             _ = tick.tick(), if !over => session.on_tick(),
+            () = sleep_until(rest_at), if !rested => {
+                rested = true;
+                rests = !session.is_computing();
+            }
             () = sleep_until(until), if !leaving => {
                 leaving = true;
                 metrics::counter!("sessions_expired_total").increment(1);
@@ -61,15 +73,14 @@ pub(super) async fn wait(engine: &Engine, mut live: Box<Live>, stop: &Cancellati
     }
 }
 
-/// A finished session needs no slot; false when there is no place for it at all.
-fn make_room(engine: &Engine, live: &mut Live) -> bool {
-    if matches!(live.place, Place::Finished(_)) {
-        return true;
+/// A session that computes nothing needs no slot; false when there is no other place for it.
+fn rest(engine: &Engine, live: &mut Live) -> bool {
+    if matches!(live.place, Place::Slot(_)) {
+        let Some(place) = engine.resumables.resting_place() else { return false };
+        live.place = place;
     }
-    let Some(place) = engine.resumables.finished_place() else {
-        metrics::counter!("sessions_expired_total").increment(1);
-        return false;
-    };
-    live.place = place;
     true
 }
+
+/// A client that comes back at once finds its slot; after that others may have it.
+const SLOT_KEPT: Duration = Duration::from_secs(10);

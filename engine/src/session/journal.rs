@@ -26,6 +26,8 @@ pub(super) enum Record<'a> {
     Audio(&'a [u8]),
     /// A control message.
     Control(&'a [u8]),
+    /// `update_config` that came with a connection.
+    Config(&'a [u8]),
     /// An event for the client.
     Event(&'a [u8]),
     /// A listener was told what the words before a pause mean.
@@ -122,6 +124,7 @@ impl<'a> Iterator for Records<'a> {
         Some(match (kind, body) {
             (AUDIO, bytes) => Record::Audio(bytes),
             (CONTROL, json) => Record::Control(json),
+            (CONFIG, json) => Record::Config(json),
             (EVENT, json) => Record::Event(json),
             (HINT, [channel, hint, end @ ..]) => Record::Hint {
                 channel: *channel,
@@ -198,6 +201,7 @@ impl Journal {
         match record {
             Record::Audio(bytes) => self.write(AUDIO, &[bytes]),
             Record::Control(json) => self.write(CONTROL, &[json]),
+            Record::Config(json) => self.write(CONFIG, &[json]),
             Record::Event(json) => self.write(EVENT, &[json]),
             Record::Hint { channel, speech_end, hint } => {
                 let hint = HINTS.iter().position(|known| known == hint).unwrap_or_default() as u8;
@@ -272,6 +276,7 @@ const HINT: u8 = 4;
 const GAP: u8 = 5;
 const DRAINED: u8 = 6;
 const NO_TEXT: u8 = 7;
+const CONFIG: u8 = 8;
 const HINTS: [TurnEnd; 4] = [TurnEnd::Finished, TurnEnd::Open, TurnEnd::Unfinished, TurnEnd::Unknown];
 /// Batches that wait for the writer; what comes meanwhile makes the next one larger.
 const CAPACITY: usize = 16;

@@ -32,11 +32,26 @@ use crate::{
 pub(super) struct Replay {
     /// Made again; its record has not come yet.
     expected: Vec<ServerMessage>,
-    /// Turns that are over and have no text yet: their channel and audio.
-    turns: BTreeMap<u64, (usize, Utterance)>,
-    /// Pauses about which the listener was told nothing yet, by channel.
-    pauses: BTreeMap<usize, Utterance>,
+    /// Turns that are over and have no text yet.
+    turns: BTreeMap<u64, Turn>,
+    /// By channel.
+    pauses: BTreeMap<usize, Pause>,
     questions: Vec<Question>,
+}
+
+/// A turn that is over.
+struct Turn {
+    channel: usize,
+    utterance: Utterance,
+    /// What was heard when it paused for the last time: that is written down, as it would have been.
+    paused: Option<Utterance>,
+}
+
+/// A pause that lasts.
+struct Pause {
+    utterance: Utterance,
+    /// The listener was told what the words before it mean.
+    hinted: bool,
 }
 
 /// A question, and what had become of it.
@@ -64,7 +79,15 @@ impl Replay {
     }
 
     pub(super) fn paused(&mut self, channel: usize, utterance: &Utterance) {
-        self.pauses.insert(channel, utterance.clone());
+        self.pauses.insert(channel, Pause { utterance: utterance.clone(), hinted: false });
+    }
+
+    fn hinted(&mut self, channel: usize, speech_end: SampleIndex) {
+        if let Some(pause) =
+            self.pauses.get_mut(&channel).filter(|pause| pause.utterance.speech_end == speech_end)
+        {
+            pause.hinted = true;
+        }
     }
 
     pub(super) fn pause_over(&mut self, channel: usize) {
@@ -72,8 +95,9 @@ impl Replay {
     }
 
     pub(super) fn turn_ended(&mut self, turn: u64, channel: usize, utterance: Utterance) {
-        self.pauses.remove(&channel);
-        self.turns.insert(turn, (channel, utterance));
+        let paused = self.pauses.remove(&channel).map(|pause| pause.utterance);
+        let paused = paused.filter(|paused| paused.speech_end == utterance.speech_end);
+        self.turns.insert(turn, Turn { channel, utterance, paused });
     }
 
     pub(super) fn asked(&mut self, asked: Asked, variants: Vec<Variant>) {
@@ -181,12 +205,16 @@ impl Session {
                 }
             }
             Record::Control(json) => {
+                self.controls += 1;
+                let _ = parse(json).and_then(|message: ClientMessage| self.on_message(message));
+            }
+            Record::Config(json) => {
                 let _ = parse(json).and_then(|message: ClientMessage| self.on_message(message));
             }
             Record::Hint { channel, speech_end, hint } => {
                 let channel = usize::from(channel);
                 if channel < self.hearing.channels.len() {
-                    self.replaying().pause_over(channel);
+                    self.replaying().hinted(channel, speech_end);
                     self.hearing.owed_hints.push((channel, speech_end, hint));
                     self.give_owed_hints();
                     self.check_length();
@@ -284,7 +312,7 @@ impl Session {
     }
 
     fn replay_settled(&mut self, turn: u64) -> Option<(usize, Utterance)> {
-        let (index, utterance) = self.replaying().turns.remove(&turn)?;
+        let Turn { channel: index, utterance, .. } = self.replaying().turns.remove(&turn)?;
         let channel = &mut self.hearing.channels[index];
         channel.settled = channel.settled.max(utterance.heard);
         Some((index, utterance))
@@ -300,11 +328,18 @@ impl Session {
         self.minutes.skip(self.hearing.heard().as_ms());
         self.hearing.wait_for_no_gap();
         expected.into_iter().for_each(|message| self.emit(message));
-        for (turn, (index, utterance)) in turns {
-            self.write_down(turn, index, utterance, Draft::default(), Default::default(), None);
+        for (turn, Turn { channel, utterance, paused }) in turns {
+            if let Some(paused) = paused {
+                self.on_pause(channel, &paused);
+            }
+            let guess = self.take_guess(channel, utterance.speech_end);
+            self.write_down(turn, channel, utterance, Draft::default(), Default::default(), guess);
         }
-        for (index, utterance) in pauses {
-            self.on_pause(index, &utterance);
+        for (channel, Pause { utterance, hinted }) in pauses {
+            self.on_pause(channel, &utterance);
+            if let Some(guess) = self.hearing.channels[channel].guess.as_mut().filter(|_| hinted) {
+                guess.hint_due = None;
+            }
         }
         self.give_owed_hints();
         self.answer_markers();

@@ -47,7 +47,7 @@ impl Session {
         if let (Some(config), Some(update)) = (config, update) {
             let message = ClientMessage::UpdateConfig { config: update };
             let json = serde_json::to_vec(&message).expect("client messages are plain data");
-            self.log(&Record::Control(&json));
+            self.log(&Record::Config(&json));
             self.take_config(config);
         }
         if let Some((first, last)) = missing {
