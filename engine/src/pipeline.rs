@@ -5,7 +5,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use protocol::{ClientMessage, CloseCode, ServerEvent, ServerMessage, StartStream};
+use protocol::{ClientMessage, CloseCode, Framing, ServerEvent, ServerMessage, StartStream};
 use tokio::{
     sync::mpsc,
     time::{Instant, MissedTickBehavior, interval, sleep_until, timeout},
@@ -112,6 +112,9 @@ async fn open(
         }
         Ok(Some(Ok(Frame::Control(json)))) => parse_start(&json)?,
     };
+    if receive.needs_numbers() && start.audio.framing != Framing::Numbered {
+        return Err(Refusal::new(CloseCode::Malformed, "over QUIC, audio.framing must be \"numbered\""));
+    }
     let session = Session::open(Arc::clone(engine), access, start).await;
     session.map_err(|error| Refusal::new(error.code, error.message))
 }

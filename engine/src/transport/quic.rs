@@ -46,6 +46,7 @@ pub async fn open(session: Session) -> Option<(QuicReceiver, QuicSender)> {
         begun: false,
         in_a_row: 0,
         gone: false,
+        all_taken: false,
     };
     Some((receiver, sender))
 }
@@ -73,6 +74,8 @@ pub struct QuicReceiver {
     in_a_row: usize,
     /// The connection is closed: what has come is still given out.
     gone: bool,
+    /// It is, and no stream waits to be looked at any more.
+    all_taken: bool,
 }
 
 impl QuicReceiver {
@@ -111,7 +114,11 @@ impl QuicReceiver {
         self.in_a_row = 0;
         let control = self.poll_control(cx);
         self.begun |= matches!(control, Poll::Ready(Some(_)));
-        control
+        match control {
+            // The task that takes audio out of QUIC has something left, and will wake us.
+            Poll::Ready(None) if self.incoming.is_some() && !self.all_taken => Poll::Pending,
+            control => control,
+        }
     }
 
     /// `None` once the connection is closed; pending for ever when only the control stream has ended.
@@ -173,10 +180,10 @@ impl QuicReceiver {
 
     fn accept_streams(&mut self, cx: &mut Context<'_>) {
         let Some(incoming) = &mut self.incoming else { return };
-        while !self.gone && self.audio.len() < MAX_STREAMS as usize {
+        while !self.all_taken && self.audio.len() < MAX_STREAMS as usize {
             match incoming.streams.poll_recv(cx) {
                 Poll::Ready(Some(stream)) => self.audio.push(Messages::new(stream, MAX_CHUNK)),
-                Poll::Ready(None) => self.gone = true,
+                Poll::Ready(None) => self.all_taken = true,
                 Poll::Pending => return,
             }
         }
@@ -204,15 +211,20 @@ impl Incoming {
                         return;
                     }
                 }
-                drop(accepted);
             };
             tokio::join!(waiting.take(&session), accept);
+            // Only now, when all datagrams are taken too: this is how the receiver knows.
+            drop(accepted);
         });
         Self { datagrams, streams, _taker: AbortOnDropHandle::new(taker) }
     }
 }
 
 impl Receive for QuicReceiver {
+    fn needs_numbers(&self) -> bool {
+        true
+    }
+
     async fn recv(&mut self) -> Option<Result<Frame, ReceiveError>> {
         // What has come of a message is kept in `Messages`: dropping this future loses nothing.
         poll_fn(|cx| self.poll_recv(cx)).await
