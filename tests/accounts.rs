@@ -117,6 +117,65 @@ fn no_socket_opens_before_its_caller_is_known() {
     }
 }
 
+/// The same over QUIC and WebTransport, with a log that tells everything it knows.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_quic_session_opens_before_its_caller_is_known() {
+    let log = "trace,web_transport_quinn=trace,quinn=trace,rustls=trace";
+    let server = Server::start(&[("INTERVIEWAI_AUTH", "accounts"), ("INTERVIEWAI_LOG__LEVEL", log)]);
+    let user = enter(&server, "ann@example.org");
+    let (status, pair) = user.post("/api/v1/auth/login", &login("ann@example.org"));
+    assert_eq!(status, 200);
+    let [access, refresh] = ["access_token", "refresh_token"].map(|name| pair[name].as_str().unwrap());
+    let (_, interview) = user.post("/api/v1/interviews", &json!({"title": "Second round"}));
+    let path = format!("/api/v1/interviews/{}/ticket", interview["id"].as_str().unwrap());
+    let ready = |name: &str| server.ready[name].as_str().unwrap().to_owned();
+    let quic = ready("quic");
+    let web = format!("{}/audio", quic.replace("quic://", "https://"));
+    for address in [&quic, &web] {
+        let (_, ticket) = user.post(&path, &json!({}));
+        let ticket = ticket["ticket"].as_str().unwrap();
+        for (name, query, token, welcome) in [
+            ("nobody", String::new(), None, false),
+            ("a refresh token", String::new(), Some(refresh), false),
+            ("a ticket as a token", String::new(), Some(ticket), false),
+            ("a token in the address", format!("?token={access}"), None, false),
+            ("a token as a ticket", format!("?ticket={access}"), None, false),
+            ("the ticket, which nobody has used yet", format!("?ticket={ticket}"), None, true),
+            ("the ticket again", format!("?ticket={ticket}"), None, false),
+            ("the token", String::new(), Some(access), true),
+        ] {
+            let mut config = ClientConfig::new(format!("{address}{query}"));
+            config.token = token.map(|token| token.to_owned().into());
+            config.certificate = Some(ready("certificate_sha256").parse().unwrap());
+            assert_eq!(is_let_in(&config).await, welcome, "{name}: {address}");
+        }
+        assert!(!server.log().contains(ticket), "a ticket is in the log");
+    }
+    let log = server.log();
+    assert!(
+        log.contains("TRACE") && !log.contains(access) && !log.contains(refresh),
+        "a token is in the log"
+    );
+}
+
+/// Whether a session begins; 401, or 4401 over raw QUIC, otherwise.
+async fn is_let_in(config: &ClientConfig) -> bool {
+    let (mut sender, mut events) = match connect(config).await {
+        Ok(connected) => connected,
+        Err(ClientError::Rejected { status: 401, .. }) => return false,
+        Err(error) => panic!("{error}"),
+    };
+    start(&mut sender).await;
+    match events.next().await {
+        Some(Ok(event)) => matches!(event.message, ServerMessage::StreamStarted { .. }),
+        Some(Err(error)) => panic!("{error}"),
+        None => {
+            assert_eq!(events.closed().unwrap().code, 4401);
+            false
+        }
+    }
+}
+
 /// The status of a WebSocket's handshake.
 fn handshake(ws: &str, query: &str, headers: &str) -> u16 {
     let (address, path) = ws.strip_prefix("ws://").unwrap().split_once('/').unwrap();

@@ -30,27 +30,40 @@ use server::Server;
 
 #[test]
 fn an_audio_worklet_s_pcm_is_heard_and_answered() {
-    let Some(report) = report_of("worklet", Origin::Allowed) else { return };
-    check_conversation(&report);
+    let Some(report) = report_of("worklet", Origin::Allowed, Carrier::WebSocket) else { return };
+    check_pcm(&report);
+}
+
+#[test]
+fn an_audio_worklet_s_pcm_is_heard_and_answered_over_web_transport() {
+    let Some(report) = report_of("worklet", Origin::Allowed, Carrier::WebTransport) else { return };
+    check_pcm(&report);
+}
+
+#[track_caller]
+fn check_pcm(report: &Value) {
+    check_conversation(report);
     let audio = &report["audio"];
-    let bytes: u64 = chunks(&report).iter().sum();
+    let bytes: u64 = chunks(report).iter().sum();
     let sent_ms = bytes * 1000 / 2 / audio["sample_rate"].as_u64().unwrap();
-    let heard_ms = last(&report, "stream_ended")["totals"]["audio_ms"].as_u64().unwrap();
+    let heard_ms = last(report, "stream_ended")["totals"]["audio_ms"].as_u64().unwrap();
     assert!(sent_ms.abs_diff(heard_ms) <= 10, "{sent_ms} ms were sent, {heard_ms} ms heard");
 }
 
 #[test]
 fn a_media_recorder_s_webm_is_heard_and_answered() {
-    let Some(report) = report_of("media", Origin::Allowed) else { return };
+    let Some(report) = report_of("media", Origin::Allowed, Carrier::WebSocket) else { return };
     check_conversation(&report);
 }
 
 #[test]
 fn a_page_of_another_site_is_refused() {
-    let Some(report) = report_of("worklet", Origin::Foreign) else { return };
-    assert_eq!(report["events"], Value::Array(Vec::new()));
-    // What a browser tells a page of a handshake that was answered 403.
-    assert_eq!(report["closed"]["code"], 1006);
+    for carrier in [Carrier::WebSocket, Carrier::WebTransport] {
+        let Some(report) = report_of("worklet", Origin::Foreign, carrier) else { return };
+        assert_eq!(report["events"], Value::Array(Vec::new()));
+        // What a browser tells a page of a handshake that was answered 403.
+        assert_eq!(report["closed"]["code"], 1006);
+    }
 }
 
 /// Whether the server's settings let the page's site in.
@@ -60,8 +73,15 @@ enum Origin {
     Foreign,
 }
 
+/// What the page connects by.
+#[derive(Clone, Copy, PartialEq)]
+enum Carrier {
+    WebSocket,
+    WebTransport,
+}
+
 /// What the page says when it is done; `None` where there is no browser.
-fn report_of(recorder: &str, origin: Origin) -> Option<Value> {
+fn report_of(recorder: &str, origin: Origin, carrier: Carrier) -> Option<Value> {
     let program = Chromium::program()?;
     // Two browsers and two recognisers on a small machine would leave gaps in each other's audio.
     let _one = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
@@ -73,7 +93,15 @@ fn report_of(recorder: &str, origin: Origin) -> Option<Value> {
     let site = format!("http://page.localhost:{}", pages.port());
     let allowed = if origin == Origin::Allowed { format!("[{site:?}]") } else { "[]".to_owned() };
     let server = Server::start(&[("INTERVIEWAI_AUDIO__ALLOWED_ORIGINS", &allowed)]);
-    let url = format!("{site}/?recorder={recorder}&ms={ms}&socket={}", server.ws);
+    let mut url = format!("{site}/?recorder={recorder}&ms={ms}&socket=");
+    match carrier {
+        Carrier::WebSocket => url += &server.ws,
+        Carrier::WebTransport => {
+            let ready = |name: &str| server.ready[name].as_str().unwrap().to_owned();
+            let address = ready("quic").replace("quic://", "https://");
+            write!(url, "{address}/audio&sha256={}", ready("certificate_sha256")).unwrap();
+        }
+    }
     let chromium = Chromium::open(program, &url, &microphone);
 
     let mut report = Value::Null;
@@ -185,9 +213,10 @@ fn summary(report: &Value) -> String {
 }
 
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-const FILES: [File; 2] = [
+const FILES: [File; 3] = [
     ("/", "text/html", include_str!("chromium/page.html")),
     ("/pcm.js", "text/javascript", include_str!("chromium/pcm.js")),
+    ("/transport.js", "text/javascript", include_str!("chromium/transport.js")),
 ];
 const RATE: u32 = codecs::SAMPLE_RATE;
 /// Two words of the 27: the browser's own processing (echo, noise, gain) has the audio first.

@@ -8,7 +8,7 @@
 //! | [`turn_end`] | whether a turn's words sound finished |
 //! | [`echo`] | whether the candidate's microphone hears the candidate or the interviewer's loudspeaker |
 //! | `question`, [`answerer`], [`history`], [`memory`] | from a question to a prompt to an answer |
-//! | [`transport`], [`server`] | WebSocket and in-memory connections, the accept loop |
+//! | [`transport`], [`server`] | WebSocket, QUIC, WebTransport and in-memory connections; the doors |
 //! | [`ports`] | what is asked of the outside: identity, context, history, limits |
 //! | [`resume`] | sessions that change their connection |
 //! | `outbox`, `recorder`, [`registry`] | bounded queues to client and storage, admission |

@@ -7,7 +7,7 @@ mod waiting;
 
 use std::{sync::Arc, time::Duration};
 
-use protocol::{ClientMessage, CloseCode, Resume, ServerEvent, ServerMessage, StartStream};
+use protocol::{ClientMessage, CloseCode, Framing, Resume, ServerEvent, ServerMessage, StartStream};
 use tokio::{
     sync::mpsc,
     time::{Instant, MissedTickBehavior, interval, sleep_until, timeout},
@@ -186,6 +186,9 @@ async fn open(
         }
         Ok(Some(Ok(Frame::Control(json)))) => parse_start(&json)?,
     };
+    if receive.needs_numbers() && start.audio.framing != Framing::Numbered {
+        return Err(Refusal::new(CloseCode::Malformed, "over QUIC, audio.framing must be \"numbered\""));
+    }
     if let Some(resume) = start.resume.take() {
         return take_over(engine, access, start, &resume, stop).await;
     }

@@ -43,6 +43,11 @@ pub trait Receive: Send {
     ///
     /// Cancel-safe: a call dropped before it is ready loses nothing.
     fn recv(&mut self) -> impl Future<Output = Option<Result<Frame, ReceiveError>>> + Send;
+
+    /// Whether frames of audio may come in another order or not at all, so that each has to have its number.
+    fn needs_numbers(&self) -> bool {
+        false
+    }
 }
 
 /// The peer can no longer be reached.

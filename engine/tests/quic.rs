@@ -206,6 +206,20 @@ async fn a_chunk_that_is_too_long_is_named_and_closed() {
     }
 }
 
+#[tokio::test]
+async fn audio_without_numbers_is_refused_as_it_may_come_in_any_order() {
+    let server = start(false).await;
+    let mut peer = raw(server.address).await;
+    peer.control(r#"{"type":"authenticate"}"#).await;
+    peer.control(&serde_json::to_string(&start_message()).expect("plain data")).await;
+    let (last, code) = end(&mut peer).await;
+    assert!(
+        matches!(&last, Some(ServerMessage::Error { message, .. }) if message.contains("numbered")),
+        "{last:?}"
+    );
+    assert_eq!(code, Some(4400));
+}
+
 /// The way from the client is another one from one moment to the next, as with a telephone that leaves the house.
 #[tokio::test]
 async fn a_session_goes_on_when_the_client_s_address_changes() {
@@ -252,6 +266,37 @@ async fn a_server_that_stops_tells_its_clients_and_takes_no_others() {
     timeout(Duration::from_secs(20), server.serving).await.expect("it ends").expect("without a panic");
     let late = timeout(Duration::from_secs(2), connect(server.address, RAW)).await;
     assert!(!matches!(late, Ok(Ok(_))), "somebody still listens");
+}
+
+/// What is sent before the handshake could be sent once more by somebody else.
+#[tokio::test]
+async fn nothing_is_taken_before_the_handshake() {
+    let server = start(true).await;
+    let (_client, _server, endpoints) = peer::connections(RAW).await;
+    let other = endpoints[0].clone();
+    let lax = other.local_addr().expect("bound");
+    tokio::spawn(async move {
+        let mut held = Vec::new();
+        while let Some(incoming) = other.accept().await {
+            let connection = incoming.await.expect("a connection");
+            connection.open_uni().await.expect("allowed").write_all(b"x").await.expect("open");
+            held.push(connection);
+        }
+    });
+    for (address, early) in [(lax, true), (server.address, false)] {
+        let (endpoint, config) = peer::client(RAW);
+        let connect = || endpoint.connect_with(config.clone(), address, "localhost").expect("valid");
+        let first = connect().await.expect("a connection");
+        // By the time that something has come, the ticket for the next time has.
+        if early {
+            first.accept_uni().await.expect("a stream");
+        } else {
+            let mut peer = QuicPeer::new(Session::raw(first), Vec::new()).await;
+            peer.control("{}").await;
+            assert_eq!(end(&mut peer).await, (None, Some(4401)));
+        }
+        assert_eq!(connect().into_0rtt().is_ok(), early);
+    }
 }
 
 /// Whoever claims an address has to be there: the first answer is a Retry (RFC 9000, 17.2.5), which keeps nothing.

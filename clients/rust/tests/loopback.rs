@@ -360,7 +360,9 @@ async fn connection_errors_say_what_to_do() {
     check(connect(&ClientConfig::new(url)).await.unwrap_err(), &["does not speak this protocol"]);
 
     // TLS is asked for and not there: it hangs up.
-    let config = ClientConfig::new(answer_with(String::new()).await.replace("ws://", "wss://"));
+    let closing = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let config = ClientConfig::new(format!("wss://{}/audio", closing.local_addr().unwrap()));
+    tokio::spawn(async move { drop(closing.accept().await) });
     check(connect(&config).await.unwrap_err(), &["does not speak this protocol"]);
 
     // It accepts and says nothing.

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
-use protocol::{ClientMessage, CloseCode, ServerEvent, ServerMessage};
+use protocol::{Authenticate, ClientMessage, CloseCode, ServerEvent, ServerMessage};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
@@ -66,6 +66,21 @@ fn what_may_be_left_out() {
     check(r#"{"type":"answer_now"}"#, r#"{"type":"answer_now"}"#);
     check(r#"{"type":"update_config","config":{}}"#, r#"{"type":"update_config","config":{}}"#);
     check(r#"{"id":7,"type":"marker"}"#, r#"{"type":"marker","id":7}"#);
+}
+
+#[test]
+fn who_connects_over_quic_says_so_and_is_not_shown() {
+    for json in [
+        r#"{"type":"authenticate","token":"s3cret"}"#,
+        r#"{"type":"authenticate","ticket":"s3cret"}"#,
+        r#"{"type":"authenticate"}"#,
+    ] {
+        let message: Authenticate = round_trip(json);
+        assert!(!format!("{message:?}").contains("s3cret"));
+    }
+    for json in [r#"{"type":"authenticate","tokens":"x"}"#, r#"{"type":"keep_alive"}"#, "{}"] {
+        serde_json::from_str::<Authenticate>(json).expect_err(json);
+    }
 }
 
 #[test]

@@ -14,13 +14,13 @@ use std::{
 };
 
 use protocol::{CloseCode, FrameHeader, MAX_AUDIO_BYTES, MAX_JSON_BYTES};
-use quinn::VarInt;
+use quinn::{ConnectionError, VarInt};
 use tokio::{
     sync::mpsc,
     time::{sleep, timeout},
 };
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
-use web_transport_quinn::{RecvStream, SendStream, Session, generic::poll::Session as _};
+use web_transport_quinn::{RecvStream, SendStream, Session, SessionError, WebTransportError, generic::poll::Session as _};
 
 use self::{
     datagrams::Datagrams,
@@ -46,6 +46,7 @@ pub async fn open(session: Session) -> Option<(QuicReceiver, QuicSender)> {
         begun: false,
         in_a_row: 0,
         gone: false,
+        all_taken: false,
     };
     Some((receiver, sender))
 }
@@ -73,6 +74,8 @@ pub struct QuicReceiver {
     in_a_row: usize,
     /// The connection is closed: what has come is still given out.
     gone: bool,
+    /// It is, and no stream waits to be looked at any more.
+    all_taken: bool,
 }
 
 impl QuicReceiver {
@@ -111,7 +114,11 @@ impl QuicReceiver {
         self.in_a_row = 0;
         let control = self.poll_control(cx);
         self.begun |= matches!(control, Poll::Ready(Some(_)));
-        control
+        match control {
+            // The task that takes audio out of QUIC has something left, and will wake us.
+            Poll::Ready(None) if self.incoming.is_some() && !self.all_taken => Poll::Pending,
+            control => control,
+        }
     }
 
     /// `None` once the connection is closed; pending for ever when only the control stream has ended.
@@ -131,6 +138,19 @@ impl QuicReceiver {
             self.gone = true;
         }
         Poll::Ready(None)
+    }
+
+    /// Whether the connection ended without the client's saying that it is done: its process, its network or its page is gone.
+    fn is_lost(&self) -> bool {
+        let done = u32::from(u16::from(CloseCode::Done));
+        match self.session.close_reason() {
+            Some(SessionError::ConnectionError(ConnectionError::ApplicationClosed(close))) => {
+                close.error_code != VarInt::from_u32(done)
+            }
+            Some(SessionError::WebTransportError(WebTransportError::Closed(code, _))) => code != done,
+            Some(SessionError::ConnectionError(ConnectionError::LocallyClosed)) | None => false,
+            Some(_) => true,
+        }
     }
 
     fn poll_audio(&mut self, cx: &mut Context<'_>) -> Poll<Result<Frame, ReceiveError>> {
@@ -173,10 +193,10 @@ impl QuicReceiver {
 
     fn accept_streams(&mut self, cx: &mut Context<'_>) {
         let Some(incoming) = &mut self.incoming else { return };
-        while !self.gone && self.audio.len() < MAX_STREAMS as usize {
+        while !self.all_taken && self.audio.len() < MAX_STREAMS as usize {
             match incoming.streams.poll_recv(cx) {
                 Poll::Ready(Some(stream)) => self.audio.push(Messages::new(stream, MAX_CHUNK)),
-                Poll::Ready(None) => self.gone = true,
+                Poll::Ready(None) => self.all_taken = true,
                 Poll::Pending => return,
             }
         }
@@ -204,18 +224,24 @@ impl Incoming {
                         return;
                     }
                 }
-                drop(accepted);
             };
             tokio::join!(waiting.take(&session), accept);
+            // Only now, when all datagrams are taken too: this is how the receiver knows.
+            drop(accepted);
         });
         Self { datagrams, streams, _taker: AbortOnDropHandle::new(taker) }
     }
 }
 
 impl Receive for QuicReceiver {
+    fn needs_numbers(&self) -> bool {
+        true
+    }
+
     async fn recv(&mut self) -> Option<Result<Frame, ReceiveError>> {
         // What has come of a message is kept in `Messages`: dropping this future loses nothing.
-        poll_fn(|cx| self.poll_recv(cx)).await
+        let received = poll_fn(|cx| self.poll_recv(cx)).await;
+        if received.is_none() && self.is_lost() { Some(Err(ReceiveError::Lost)) } else { received }
     }
 }
 

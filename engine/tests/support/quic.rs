@@ -109,6 +109,7 @@ pub(crate) fn client(alpn: &str) -> (Endpoint, ClientConfig) {
         .with_custom_certificate_verifier(Arc::new(Anybody(provider)))
         .with_no_client_auth();
     tls.alpn_protocols = vec![alpn.as_bytes().to_vec()];
+    tls.enable_early_data = true;
     let tls = QuicClientConfig::try_from(tls).expect("TLS 1.3");
     let endpoint = Endpoint::client(([127, 0, 0, 1], 0).into()).expect("a free port");
     (endpoint, ClientConfig::new(Arc::new(tls)))
@@ -136,6 +137,8 @@ pub(crate) async fn connections(alpn: &str) -> (Connection, Connection, Vec<Endp
         .with_single_cert(vec![cert.der().clone()], key.into())
         .expect("they belong together");
     tls.alpn_protocols = vec![alpn.as_bytes().to_vec()];
+    // Unlike the server under test.
+    tls.max_early_data_size = u32::MAX;
     let config = ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(tls).expect("TLS 1.3")));
     let server = Endpoint::server(config, ([127, 0, 0, 1], 0).into()).expect("a free port");
     let address = server.local_addr().expect("bound");
