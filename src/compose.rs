@@ -84,7 +84,7 @@ pub(crate) async fn engine(settings: &Settings, ports: Ports) -> Result<Engine, 
         recorder: ports.recorder,
         meter: ports.meter,
         memories: engine::memory::Memories::default(),
-        registry: Registry::new(max_sessions),
+        registry: Registry::new(max_sessions).per_user(settings.limits.max_per_user),
         writers: tokio_util::task::TaskTracker::new(),
     })
 }

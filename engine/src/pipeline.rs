@@ -16,7 +16,7 @@ use crate::{
     Engine,
     outbox::{self, Outgoing},
     ports::Access,
-    registry::Slot,
+    registry::{Full, Slot},
     session::{Ending, Goodbye, Session},
     transport::{Frame, Receive, ReceiveError, Transmit},
 };
@@ -34,8 +34,8 @@ pub async fn serve(
     let (outbox, writer) = outbox::start(transmit);
     let patience = engine.limits.slow_client;
     let goodbye = match engine.registry.admit(&access) {
-        None => refuse(Refusal::overloaded(engine.registry.max()), &outbox),
-        Some(slot) => {
+        Err(full) => refuse(full.into(), &outbox),
+        Ok(slot) => {
             let goodbye = match open(&engine, access, &mut receive, &stop).await {
                 Ok(session) => run(session, &mut receive, &outbox, &slot, stop).await,
                 Err(refusal) => refuse(refusal, &outbox),
@@ -63,7 +63,9 @@ pub async fn serve(
 /// Says why there is no session; the goodbye to close with.
 fn refuse(refusal: Refusal, outbox: &mpsc::Sender<Outgoing>) -> Option<Goodbye> {
     let Refusal { code, message, retry_after_ms } = refusal;
-    metrics::counter!("sessions_refused_total", "code" => u16::from(code).to_string()).increment(1);
+    for counter in ["sessions_refused_total", "errors_total"] {
+        metrics::counter!(counter, "code" => u16::from(code).to_string()).increment(1);
+    }
     let error = ServerMessage::Error { code, message, fatal: true, retry_after_ms };
     // The first event of an empty outbox finds room.
     let _ = outbox.try_send(Outgoing::Event(Box::new(ServerEvent { event: 1, message: error })));
@@ -81,11 +83,23 @@ impl Refusal {
     fn new(code: CloseCode, message: impl Into<String>) -> Self {
         Self { code, message: message.into(), retry_after_ms: None }
     }
+}
 
-    fn overloaded(max: usize) -> Self {
-        let message =
-            format!("all {max} session slots of this server are taken; try again, or another server");
-        Self { code: CloseCode::Overloaded, message, retry_after_ms: Some(RETRY_AFTER_MS) }
+impl From<Full> for Refusal {
+    fn from(full: Full) -> Self {
+        let (code, message) = match full {
+            Full::Server(max) => (
+                CloseCode::Overloaded,
+                format!("all {max} session slots of this server are taken; try again, or another server"),
+            ),
+            Full::User(max) => (
+                CloseCode::TooMany,
+                format!(
+                    "this account has {max} sessions open, as many as one may have at once; end one of them"
+                ),
+            ),
+        };
+        Self { code, message, retry_after_ms: Some(RETRY_AFTER_MS) }
     }
 }
 

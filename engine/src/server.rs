@@ -2,6 +2,8 @@
 //!
 //! HTTP is spoken up to the `101 Switching Protocols` and no further; the control API is another listener.
 
+mod entrance;
+
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use http_body_util::Full;
@@ -15,10 +17,14 @@ use hyper::{
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
 use secrecy::SecretString;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    time::timeout,
+};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+use self::entrance::{Entrance, Place};
 use crate::{
     Engine, pipeline,
     ports::{Access, AuthError, Credentials},
@@ -36,36 +42,43 @@ pub async fn serve(
     stop: CancellationToken,
 ) {
     let tasks = TaskTracker::new();
+    let entrance = Entrance::new(&engine.limits);
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             () = stop.cancelled() => break,
         };
-        let Ok((socket, _)) = accepted else {
+        let Ok((socket, peer)) = accepted else {
             // Out of descriptors: let some sessions end before trying again.
             metrics::counter!("accept_failures_total").increment(1);
             tokio::time::sleep(ACCEPT_PAUSE).await;
             continue;
         };
+        let Some(place) = entrance.place(peer.ip()) else {
+            // An answer would be work, too.
+            metrics::counter!("handshakes_dropped_total").increment(1);
+            continue;
+        };
         let door = Door {
+            retry_after: place.retry_after,
             engine: Arc::clone(&engine),
             allowed_origins: Arc::clone(&allowed_origins),
             sessions: tasks.clone(),
             stop: stop.clone(),
         };
-        tasks.spawn(shake_hands(socket, door, stop.clone()));
+        tasks.spawn(shake_hands(socket, place, door, stop.clone()));
     }
     tasks.close();
     tasks.wait().await;
     engine.writers.close();
-    if tokio::time::timeout(WRITERS_PATIENCE, engine.writers.wait()).await.is_err() {
+    if timeout(WRITERS_PATIENCE, engine.writers.wait()).await.is_err() {
         let unfinished = engine.writers.len();
         metrics::counter!("history_unfinished_total").increment(unfinished as u64);
         tracing::warn!(unfinished, "the history of these sessions is not complete: its store did not answer");
     }
 }
 
-async fn shake_hands(socket: TcpStream, door: Door, stop: CancellationToken) {
+async fn shake_hands(socket: TcpStream, _place: Place, door: Door, stop: CancellationToken) {
     // Small events must not wait for each other.
     let _ = socket.set_nodelay(true);
     let service = service_fn(move |request| {
@@ -79,8 +92,10 @@ async fn shake_hands(socket: TcpStream, door: Door, stop: CancellationToken) {
         .serve_connection(TokioIo::new(socket), service)
         .with_upgrades();
     tokio::select! {
-        shaken = connection => if let Err(error) = shaken {
-            tracing::debug!(%error, "handshake failed");
+        shaken = timeout(LONGEST_HANDSHAKE, connection) => match shaken {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::debug!(%error, "handshake failed"),
+            Err(_) => tracing::debug!("handshake took too long"),
         },
         () = stop.cancelled() => {}
     }
@@ -89,6 +104,8 @@ async fn shake_hands(socket: TcpStream, door: Door, stop: CancellationToken) {
 /// What a handshake needs to be answered.
 #[derive(Clone)]
 struct Door {
+    /// The address knocks too often.
+    retry_after: Option<Duration>,
     engine: Arc<Engine>,
     allowed_origins: Arc<[String]>,
     sessions: TaskTracker,
@@ -112,6 +129,10 @@ impl Door {
                 let mut response = Response::new(Full::from(format!("{why}\n")));
                 *response.status_mut() = status;
                 response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+                if let Some(wait) = self.retry_after {
+                    let seconds = wait.as_secs().saturating_add(1);
+                    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+                }
                 if status == StatusCode::UPGRADE_REQUIRED {
                     response.headers_mut().insert(header::UPGRADE, HeaderValue::from_static("websocket"));
                 }
@@ -120,8 +141,12 @@ impl Door {
         }
     }
 
-    /// Checks path, form, origin and credentials, in this order.
+    /// Checks how often the address comes, path, form, origin and credentials, in this order.
     async fn admit(&self, request: &Request<Incoming>) -> Result<(Access, String), Refusal> {
+        if self.retry_after.is_some() {
+            let why = "too many connections from this address; come back later, or raise [audio] handshakes_per_minute";
+            return Err((StatusCode::TOO_MANY_REQUESTS, why.to_owned()));
+        }
         if request.uri().path() != protocol::AUDIO_PATH {
             return Err((StatusCode::NOT_FOUND, format!("only {} is served here", protocol::AUDIO_PATH)));
         }
@@ -227,6 +252,8 @@ fn is_local(origin: &str) -> bool {
 
 /// From the first byte to the whole request.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Of which the rest is for asking who it is, and for the answer.
+const LONGEST_HANDSHAKE: Duration = Duration::from_secs(15);
 /// The least that hyper accepts; a handshake with a token has about 1 KiB.
 const MAX_HANDSHAKE_BYTES: usize = 8 * 1024;
 /// Longest wait for history at the end.

@@ -1,4 +1,4 @@
-//! `[sessions]`, `[session]`, `[turns]`: bounds of every session, and what one is like unless its client says otherwise.
+//! `[sessions]`, `[session]`, `[turns]`, and the door's bounds of `[audio]`: bounds of every session, and what one is like unless its client says otherwise.
 //!
 //! Not here: the checks of a session's configuration (`engine::config`).
 
@@ -22,6 +22,9 @@ impl Reader {
         let default = SessionLimits::default();
         let limits = SessionLimits {
             max_sessions: self.get("sessions.max", default.max_sessions),
+            max_per_user: self.get("sessions.max_per_user", default.max_per_user),
+            handshakes_per_minute: self.get("audio.handshakes_per_minute", default.handshakes_per_minute),
+            max_handshakes: self.get("audio.max_handshakes", default.max_handshakes),
             start_timeout: self.seconds("sessions.start_timeout_s", default.start_timeout),
             idle_timeout: self.seconds("sessions.idle_timeout_s", default.idle_timeout),
             max_session: self.seconds("sessions.max_length_s", default.max_session),
@@ -30,6 +33,12 @@ impl Reader {
         };
         if !(1..=100_000).contains(&limits.max_sessions) {
             self.problem("sessions.max: use 1 to 100000");
+        }
+        if !(1..=100_000).contains(&limits.max_per_user) {
+            self.problem("sessions.max_per_user: use 1 to 100000");
+        }
+        if !(1..=100_000).contains(&limits.max_handshakes) {
+            self.problem("audio.max_handshakes: use 1 to 100000");
         }
         limits
     }

@@ -110,7 +110,7 @@ impl Setup {
             recorder: self.recorder,
             meter: self.meter,
             memories: engine::memory::Memories::default(),
-            registry: Registry::new(self.limits.max_sessions),
+            registry: Registry::new(self.limits.max_sessions).per_user(self.limits.max_per_user),
             writers: tokio_util::task::TaskTracker::new(),
         })
     }
