@@ -19,6 +19,7 @@ pub fn describe() {
         "handshake_addresses_forgotten_total",
         "Addresses whose handshakes were no longer counted, as there were too many"
     );
+    describe_counter!("audio_dropped_ms_total", "Milliseconds of speech that could not be written down");
     describe_counter!("audio_chunks_late_total", "Chunks that came after their client had ended the stream");
     describe_counter!("messages_refused_total", "Messages answered with an error, by code");
     describe_counter!("warnings_total", "Warnings sent to clients, by code");
