@@ -269,6 +269,7 @@ pub(crate) async fn serve(
     let worker = Worker::new(Arc::clone(&state.jobs), control_api::job_handlers(&state));
     tasks.spawn(worker.run(stop.clone().cancelled_owned()));
     let origins = Arc::from(allowed_origins);
+    let sessions = engine.registry.clone();
     tasks.spawn(engine::server::serve(engine, audio_listener, origins, stop.clone()));
     tasks.spawn(control_api::serve(api_listener, state, stop.clone().cancelled_owned()));
     keep(tokio::spawn(async move {
@@ -276,6 +277,9 @@ pub(crate) async fn serve(
             // Samples of histograms nobody scrapes would pile up.
             tokio::time::sleep(METRICS_UPKEEP).await;
             metrics.run_upkeep();
+            let tasks = tokio::runtime::Handle::current().metrics().num_alive_tasks();
+            metrics::gauge!(bridge::TASKS_GAUGE).set(tasks as f64);
+            metrics::gauge!(bridge::SESSIONS_GAUGE).set(sessions.active() as f64);
         }
     }));
     Ok(Servers { ws, http, stop, tasks, _keepers: keepers })

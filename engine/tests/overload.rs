@@ -237,7 +237,7 @@ async fn who_is_let_in_and_says_nothing_is_closed() {
 #[tokio::test]
 async fn a_peer_that_falls_silent_is_closed_and_frees_its_place() {
     let mut setup = Setup::hearing("Well.");
-    (setup.limits.idle_timeout, setup.limits.slow_client) = (ms(100), ms(100));
+    (setup.limits.idle_timeout, setup.limits.slow_client) = (ms(100), ms(2_000));
     let engine = setup.engine();
     let address = listen(Arc::clone(&engine)).await;
     let mut polite = open(address).await;
@@ -378,7 +378,10 @@ async fn nonsense_is_told_and_closed_when_it_does_not_stop() {
 
 #[tokio::test]
 async fn frames_that_break_the_rules_end_only_their_own_connection() {
-    let engine = Setup::hearing("Well.").engine();
+    let mut setup = Setup::hearing("Well.");
+    // Until the peer hangs up, which these do not.
+    setup.limits.slow_client = ms(300);
+    let engine = setup.engine();
     let address = listen(Arc::clone(&engine)).await;
     let mut good = open(address).await;
     good.send(json(&start_message())).await.unwrap();
