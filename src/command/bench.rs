@@ -237,7 +237,8 @@ impl Transport {
 
 const SAMPLE_EVERY: Duration = Duration::from_secs(1);
 const LINE_EVERY: Duration = Duration::from_secs(30);
-const AFTERMATH: Duration = Duration::from_secs(3);
+/// The server renews its gauges every five seconds.
+const AFTERMATH: Duration = Duration::from_secs(7);
 /// Before a slot whose session was refused tries again.
 const REFUSED_PAUSE: Duration = Duration::from_secs(1);
 

@@ -84,7 +84,8 @@ where
 
 /// The largest audio message with its header.
 const MAX_MESSAGE: usize = protocol::MAX_AUDIO_BYTES + protocol::FrameHeader::LEN;
-/// tungstenite's default of 128 KiB a connection would be most of an idle session's memory.
-const READ_BUFFER: usize = 8 * 1024;
+/// A usual message; larger ones are given room as they come. tungstenite's default of 128 KiB a connection would be most of an
+/// idle session's memory.
+const READ_BUFFER: usize = 4 * 1024;
 /// One event at a time is written: the longest answers are far below this.
 const MAX_WRITE_BUFFER: usize = 1024 * 1024;

@@ -76,7 +76,7 @@ impl Talker<'_> {
     pub(super) async fn run(mut self) -> Outcome {
         let mut outcome = Outcome::default();
         let asked = Instant::now();
-        let opened = match open(self.target).await {
+        let opened = match open(self.target, self.script.is_some()).await {
             Ok(opened) => opened,
             Err(NotOpened::Refused(code)) => {
                 outcome.refused = Some((code, ms(asked.elapsed())));
@@ -168,15 +168,16 @@ enum NotOpened {
     Failed(String),
 }
 
-async fn open(target: &ClientConfig) -> Result<(Sender, Events), NotOpened> {
+async fn open(target: &ClientConfig, speaks: bool) -> Result<(Sender, Events), NotOpened> {
     let failed = |error: ClientError| NotOpened::Failed(error.to_string());
     let (mut sender, mut events) = connect(target).await.map_err(|error| match error {
         ClientError::Rejected { status, .. } => NotOpened::Refused(status),
         error => failed(error),
     })?;
     let answers = AnswersUpdate { mode: Some(AnswerMode::Off), ..AnswersUpdate::default() };
-    let config =
-        ConfigUpdate { answers: Some(answers), save_history: Some(false), ..ConfigUpdate::default() };
+    // Recordings come again, and their texts must not come from memory. Who says nothing is as usual.
+    let save_history = speaks.then_some(false);
+    let config = ConfigUpdate { answers: Some(answers), save_history, ..ConfigUpdate::default() };
     let audio = AudioFormat::mono(Codec::PcmS16le, Some(16_000), Role::Interviewer);
     let start = StartStream { session_id: None, audio, config: Some(config), resume: None };
     // A server that refuses may have closed before it reads this; its events say why.
