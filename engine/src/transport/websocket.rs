@@ -2,6 +2,11 @@
 //!
 //! Not here: the handshake (`server`), what frames mean (`session`).
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicU16, Ordering},
+};
+
 use bytes::Bytes;
 use futures_util::{
     SinkExt as _, StreamExt as _,
@@ -25,20 +30,33 @@ pub async fn open<S>(io: S) -> (WebSocketReceiver<S>, WebSocketSender<S>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
+    open_up_to(io, MAX_MESSAGE).await
+}
+
+/// As [`open`], for messages of up to `max_message` bytes: conformance suites send larger ones than any session.
+pub async fn open_up_to<S>(io: S, max_message: usize) -> (WebSocketReceiver<S>, WebSocketSender<S>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send,
+{
     let config = WebSocketConfig::default()
         .read_buffer_size(READ_BUFFER)
         .write_buffer_size(0)
-        .max_write_buffer_size(MAX_WRITE_BUFFER)
-        .max_message_size(Some(MAX_MESSAGE))
-        .max_frame_size(Some(MAX_MESSAGE));
+        .max_write_buffer_size(MAX_WRITE_BUFFER.max(2 * max_message))
+        .max_message_size(Some(max_message))
+        .max_frame_size(Some(max_message));
     let socket = WebSocketStream::from_raw_socket(io, Role::Server, Some(config)).await;
     let (sink, stream) = socket.split();
-    (WebSocketReceiver(stream), WebSocketSender(sink))
+    let broken = Arc::new(AtomicU16::new(0));
+    (WebSocketReceiver { stream, max_message, broken: Arc::clone(&broken) }, WebSocketSender { sink, broken })
 }
 
 /// The receiving half.
 #[derive(Debug)]
-pub struct WebSocketReceiver<S>(SplitStream<WebSocketStream<S>>);
+pub struct WebSocketReceiver<S> {
+    stream: SplitStream<WebSocketStream<S>>,
+    max_message: usize,
+    broken: Arc<AtomicU16>,
+}
 
 impl<S> Receive for WebSocketReceiver<S>
 where
@@ -47,16 +65,20 @@ where
     async fn recv(&mut self) -> Option<Result<Frame, ReceiveError>> {
         // A message is given out whole or stays inside the socket: dropping this future loses nothing.
         loop {
-            return Some(match self.0.next().await? {
+            return Some(match self.stream.next().await? {
                 Ok(Message::Binary(bytes)) => Ok(Frame::Audio(bytes)),
                 Ok(Message::Text(text)) => Ok(Frame::Control(Bytes::from(text))),
                 Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_)) => continue,
                 Ok(Message::Close(_)) | Err(Error::ConnectionClosed | Error::AlreadyClosed) => return None,
                 // The peer's process or network is gone: nothing was malformed.
                 Err(Error::Protocol(ProtocolError::ResetWithoutClosingHandshake)) => return None,
-                Err(Error::Capacity(_)) => Err(ReceiveError::TooBig { max: MAX_MESSAGE }),
+                Err(Error::Capacity(_)) => Err(ReceiveError::TooBig { max: self.max_message }),
                 Err(Error::Io(_)) => return None,
-                Err(error) => Err(ReceiveError::Broken(error.to_string())),
+                Err(error) => {
+                    let code = if matches!(error, Error::Utf8(_)) { NOT_UTF8 } else { PROTOCOL_ERROR };
+                    self.broken.store(code, Ordering::Relaxed);
+                    Err(ReceiveError::Broken(error.to_string()))
+                }
             });
         }
     }
@@ -64,24 +86,50 @@ where
 
 /// The sending half.
 #[derive(Debug)]
-pub struct WebSocketSender<S>(SplitSink<WebSocketStream<S>, Message>);
+pub struct WebSocketSender<S> {
+    sink: SplitSink<WebSocketStream<S>, Message>,
+    /// The code of RFC 6455 for the rule that the peer broke; 0 while it broke none.
+    broken: Arc<AtomicU16>,
+}
+
+impl<S> WebSocketSender<S>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send,
+{
+    /// Sends a binary message. The protocol has none in this direction; conformance suites want back what they sent.
+    ///
+    /// # Errors
+    /// The peer is gone.
+    pub async fn send_bytes(&mut self, bytes: Bytes) -> Result<(), Gone> {
+        self.sink.send(Message::Binary(bytes)).await.map_err(|_| Gone)
+    }
+}
 
 impl<S> Transmit for WebSocketSender<S>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
     async fn send(&mut self, json: String) -> Result<(), Gone> {
-        self.0.send(Message::text(json)).await.map_err(|_| Gone)
+        self.sink.send(Message::text(json)).await.map_err(|_| Gone)
     }
 
     async fn close(&mut self, code: CloseCode, reason: &'static str) {
-        let frame = CloseFrame { code: u16::from(code).into(), reason: reason.into() };
+        let code = match self.broken.load(Ordering::Relaxed) {
+            0 => u16::from(code),
+            // Who breaks the rules of WebSocket is told by its own codes.
+            broken => broken,
+        };
+        let frame = CloseFrame { code: code.into(), reason: reason.into() };
         // A peer that is gone needs no goodbye.
-        let _ = self.0.send(Message::Close(Some(frame))).await;
-        let _ = self.0.close().await;
+        let _ = self.sink.send(Message::Close(Some(frame))).await;
+        let _ = self.sink.close().await;
     }
 }
 
+/// RFC 6455, 7.4.1.
+const PROTOCOL_ERROR: u16 = 1002;
+/// RFC 6455, 7.4.1: a text that is not UTF-8.
+const NOT_UTF8: u16 = 1007;
 /// The largest audio message with its header.
 const MAX_MESSAGE: usize = protocol::MAX_AUDIO_BYTES + protocol::FrameHeader::LEN;
 /// A usual message; larger ones are given room as they come. tungstenite's default of 128 KiB a connection would be most of an
