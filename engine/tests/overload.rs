@@ -378,10 +378,7 @@ async fn nonsense_is_told_and_closed_when_it_does_not_stop() {
 
 #[tokio::test]
 async fn frames_that_break_the_rules_end_only_their_own_connection() {
-    let mut setup = Setup::hearing("Well.");
-    // Until the peer hangs up, which these do not.
-    setup.limits.slow_client = ms(300);
-    let engine = setup.engine();
+    let engine = Setup::hearing("Well.").engine();
     let address = listen(Arc::clone(&engine)).await;
     let mut good = open(address).await;
     good.send(json(&start_message())).await.unwrap();
@@ -397,6 +394,7 @@ async fn frames_that_break_the_rules_end_only_their_own_connection() {
         let mut socket = TcpStream::connect(address).await.unwrap();
         socket.write_all(HANDSHAKE.as_bytes()).await.unwrap();
         socket.write_all(frame).await.unwrap();
+        socket.shutdown().await.unwrap();
         let mut said = Vec::new();
         let _ = timeout(PATIENCE, socket.read_to_end(&mut said)).await.expect("it is closed");
     }
