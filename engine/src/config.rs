@@ -23,6 +23,9 @@ pub struct SessionLimits {
     pub start_timeout: Duration,
     /// Time without audio, marker or keep_alive after which the session is closed with 4408. Default 30 s.
     pub idle_timeout: Duration,
+    /// Time without anything sent or heard after which the peer is asked whether it is there; as long again without an answer, and
+    /// the connection is lost. Default 10 s.
+    pub ping_every: Duration,
     /// Longest session, in audio time. Default 4 h.
     pub max_session: Duration,
     /// How long a client may leave its events unread before it is closed. Default 5 s.
@@ -40,6 +43,7 @@ impl Default for SessionLimits {
             max_handshakes: 1_024,
             start_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(30),
+            ping_every: Duration::from_secs(10),
             max_session: Duration::from_secs(4 * 3600),
             slow_client: Duration::from_secs(5),
             drain: Duration::from_secs(5),

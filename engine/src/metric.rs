@@ -10,6 +10,7 @@ pub fn describe() {
         "Connections closed before a session was open, by close code"
     );
     describe_counter!("sessions_slow_total", "Sessions abandoned because the client did not read");
+    describe_counter!("peers_silent_total", "Connections lost because the peer answered no ping");
     describe_counter!("handshakes_refused_total", "Handshakes answered with an HTTP error, by status");
     describe_counter!(
         "handshakes_dropped_total",

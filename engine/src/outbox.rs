@@ -1,7 +1,9 @@
 //! Events on their way to the client: numbered, bounded, written by a task of their own.
 
+use std::time::Duration;
+
 use protocol::{CloseCode, ServerEvent};
-use tokio::{sync::mpsc, task::JoinHandle};
+use tokio::{sync::mpsc, task::JoinHandle, time::timeout};
 
 use crate::transport::Transmit;
 
@@ -15,11 +17,20 @@ pub(crate) enum Outgoing {
 }
 
 /// Starts the writer of one connection. It ends after [`Outgoing::Close`], when the sender is dropped, or when the
-/// peer is gone, which the sender sees as a closed channel.
-pub(crate) fn start(mut transmit: impl Transmit + 'static) -> (mpsc::Sender<Outgoing>, JoinHandle<()>) {
+/// peer is gone, which the sender sees as a closed channel. A peer that was sent nothing for `ping_every` is asked whether it is there.
+pub(crate) fn start(
+    mut transmit: impl Transmit + 'static,
+    ping_every: Duration,
+) -> (mpsc::Sender<Outgoing>, JoinHandle<()>) {
     let (sender, mut receiver) = mpsc::channel(CAPACITY);
     let writer = tokio::spawn(async move {
-        while let Some(outgoing) = receiver.recv().await {
+        loop {
+            let outgoing = match timeout(ping_every, receiver.recv()).await {
+                Ok(Some(outgoing)) => outgoing,
+                Ok(None) => return,
+                Err(_) if transmit.ping().await.is_ok() => continue,
+                Err(_) => return,
+            };
             match outgoing {
                 Outgoing::Event(event) => {
                     let json = serde_json::to_string(&event).expect("events are plain data");

@@ -31,7 +31,7 @@ pub async fn serve(
     transmit: impl Transmit + 'static,
     stop: CancellationToken,
 ) {
-    let (outbox, writer) = outbox::start(transmit);
+    let (outbox, writer) = outbox::start(transmit, engine.limits.ping_every);
     let patience = engine.limits.slow_client;
     let goodbye = match engine.registry.admit(&access) {
         Err(full) => refuse(full.into(), &outbox),
@@ -189,6 +189,7 @@ async fn run(
                 Some(Err(error)) => session.end(Ending::Fatal(receive_error_code(&error), error.to_string())),
                 None => session.end(Ending::Gone),
             },
+            () = outbox.closed(), if !session.is_ending() => session.end(Ending::Gone),
             () = session.advance(), if !sending => {}
             _ = tick.tick() => session.on_tick(),
             () = sleep_until(slow), if sending => {

@@ -256,6 +256,37 @@ async fn a_peer_that_falls_silent_is_closed_and_frees_its_place() {
 }
 
 #[tokio::test]
+async fn a_dead_peer_is_noticed_long_before_it_is_idle_and_a_living_one_is_left_alone() {
+    let counters = Counters::default();
+    let _counting = metrics::set_default_local_recorder(&counters);
+    let mut setup = Setup::hearing("Well.");
+    (setup.limits.idle_timeout, setup.limits.ping_every) = (ms(3_600_000), ms(500));
+    let engine = setup.engine();
+    let address = listen(Arc::clone(&engine)).await;
+    let mut living = open(address).await;
+    living.send(json(&start_message())).await.unwrap();
+    // Its connection stands, but nobody is there to answer.
+    let mut dead = open(address).await;
+    dead.send(json(&start_message())).await.unwrap();
+    let mut pings = 0;
+    let noticed = async {
+        while counters.get("peers_silent_total") == 0 || pings < 3 {
+            if let Ok(message) = timeout(ms(20), living.next()).await {
+                pings += usize::from(matches!(message, Some(Ok(Message::Ping(_)))));
+            }
+        }
+    };
+    timeout(PATIENCE, noticed).await.expect("the dead one is noticed");
+    while engine.registry.active() > 1 {
+        tokio::time::sleep(ms(5)).await;
+    }
+    living.send(json(&ClientMessage::EndStream {})).await.unwrap();
+    assert_eq!(timeout(PATIENCE, goodbye(living)).await.unwrap().1, Some(1000));
+    assert_eq!(counters.get("peers_silent_total"), 1);
+    drop(dead);
+}
+
+#[tokio::test]
 async fn a_client_that_does_not_read_is_closed_and_counted() {
     let counters = Counters::default();
     let _counting = metrics::set_default_local_recorder(&counters);

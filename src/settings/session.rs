@@ -27,6 +27,7 @@ impl Reader {
             max_handshakes: self.get("audio.max_handshakes", default.max_handshakes),
             start_timeout: self.seconds("sessions.start_timeout_s", default.start_timeout),
             idle_timeout: self.seconds("sessions.idle_timeout_s", default.idle_timeout),
+            ping_every: self.seconds("sessions.ping_every_s", default.ping_every),
             max_session: self.seconds("sessions.max_length_s", default.max_session),
             slow_client: self.seconds("sessions.slow_client_s", default.slow_client),
             drain: self.seconds("sessions.drain_s", default.drain),

@@ -4,7 +4,7 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicU16, Ordering},
+    atomic::{AtomicBool, AtomicU16, Ordering},
 };
 
 use bytes::Bytes;
@@ -46,8 +46,9 @@ where
         .max_frame_size(Some(max_message));
     let socket = WebSocketStream::from_raw_socket(io, Role::Server, Some(config)).await;
     let (sink, stream) = socket.split();
-    let broken = Arc::new(AtomicU16::new(0));
-    (WebSocketReceiver { stream, max_message, broken: Arc::clone(&broken) }, WebSocketSender { sink, broken })
+    let peer = Arc::new(Peer::default());
+    let receiver = WebSocketReceiver { stream, max_message, peer: Arc::clone(&peer) };
+    (receiver, WebSocketSender { sink, peer, asked: false })
 }
 
 /// The receiving half.
@@ -55,7 +56,18 @@ where
 pub struct WebSocketReceiver<S> {
     stream: SplitStream<WebSocketStream<S>>,
     max_message: usize,
-    broken: Arc<AtomicU16>,
+    peer: Arc<Peer>,
+}
+
+/// What the receiving half tells the sending half.
+#[derive(Debug, Default)]
+struct Peer {
+    /// The code of RFC 6455 for the rule that it broke; 0 while it broke none.
+    broke: AtomicU16,
+    /// Something came.
+    heard: AtomicBool,
+    /// Somebody waited for something to come: a session that has enough to do does not read, and hears no answer.
+    awaited: AtomicBool,
 }
 
 impl<S> Receive for WebSocketReceiver<S>
@@ -64,8 +76,11 @@ where
 {
     async fn recv(&mut self) -> Option<Result<Frame, ReceiveError>> {
         // A message is given out whole or stays inside the socket: dropping this future loses nothing.
+        self.peer.awaited.store(true, Ordering::Relaxed);
         loop {
-            return Some(match self.stream.next().await? {
+            let message = self.stream.next().await?;
+            self.peer.heard.store(true, Ordering::Relaxed);
+            return Some(match message {
                 Ok(Message::Binary(bytes)) => Ok(Frame::Audio(bytes)),
                 Ok(Message::Text(text)) => Ok(Frame::Control(Bytes::from(text))),
                 Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_)) => continue,
@@ -76,7 +91,7 @@ where
                 Err(Error::Io(_)) => return None,
                 Err(error) => {
                     let code = if matches!(error, Error::Utf8(_)) { NOT_UTF8 } else { PROTOCOL_ERROR };
-                    self.broken.store(code, Ordering::Relaxed);
+                    self.peer.broke.store(code, Ordering::Relaxed);
                     Err(ReceiveError::Broken(error.to_string()))
                 }
             });
@@ -88,8 +103,9 @@ where
 #[derive(Debug)]
 pub struct WebSocketSender<S> {
     sink: SplitSink<WebSocketStream<S>, Message>,
-    /// The code of RFC 6455 for the rule that the peer broke; 0 while it broke none.
-    broken: Arc<AtomicU16>,
+    peer: Arc<Peer>,
+    /// A question is open.
+    asked: bool,
 }
 
 impl<S> WebSocketSender<S>
@@ -113,8 +129,22 @@ where
         self.sink.send(Message::text(json)).await.map_err(|_| Gone)
     }
 
+    async fn ping(&mut self) -> Result<(), Gone> {
+        let heard = self.peer.heard.swap(false, Ordering::Relaxed);
+        let awaited = self.peer.awaited.swap(false, Ordering::Relaxed);
+        if heard || !awaited {
+            self.asked = false;
+            return Ok(());
+        }
+        if std::mem::replace(&mut self.asked, true) {
+            metrics::counter!("peers_silent_total").increment(1);
+            return Err(Gone);
+        }
+        self.sink.send(Message::Ping(Bytes::new())).await.map_err(|_| Gone)
+    }
+
     async fn close(&mut self, code: CloseCode, reason: &'static str) {
-        let code = match self.broken.load(Ordering::Relaxed) {
+        let code = match self.peer.broke.load(Ordering::Relaxed) {
             0 => u16::from(code),
             // Who breaks the rules of WebSocket is told by its own codes.
             broken => broken,
