@@ -46,6 +46,8 @@ fn has_account(principal: &Principal) -> bool {
 pub(crate) fn metrics() -> Result<PrometheusHandle, Error> {
     let handle = PrometheusBuilder::new().set_buckets(&LATENCY_BUCKETS_S)?.install_recorder()?;
     engine::metric::describe();
+    metrics::describe_gauge!(TASKS_GAUGE, "Tasks alive in the runtime");
+    metrics::describe_gauge!(SESSIONS_GAUGE, "Sessions open");
     Ok(handle)
 }
 
@@ -67,5 +69,9 @@ impl Readiness for SessionSlots {
     }
 }
 
+/// The gauge of tasks; a leak would show here.
+pub(crate) const TASKS_GAUGE: &str = "tasks_alive";
+/// The gauge of open sessions.
+pub(crate) const SESSIONS_GAUGE: &str = "sessions_open";
 /// Around the budget of a spoken answer: 50 ms from decided turn to text, 0.45 s and 0.8 s to the final text.
 const LATENCY_BUCKETS_S: [f64; 12] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.45, 0.8, 1.5, 3.0, 6.0, 12.0];

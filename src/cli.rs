@@ -33,6 +33,8 @@ pub(crate) enum Command {
     Models(Models),
     /// The keys that sign access tokens
     Keys(Keys),
+    /// Put load on a server and show how it bears it
+    Bench(Bench),
     /// Print every setting with its default and what it does, as a file to begin with
     Settings,
     /// Check this machine and say what to do about what is missing
@@ -145,6 +147,83 @@ pub(crate) struct Keys {
 pub(crate) enum KeysAction {
     /// Add a key, which signs in six minutes, and remove those that are not needed any more; logs nobody out
     Rotate,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Bench {
+    #[command(subcommand)]
+    pub(crate) what: BenchKind,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum BenchKind {
+    /// Many sessions in real time: latencies, refusals, losses, and what the server needs for them
+    #[command(after_help = BENCH_EXAMPLES)]
+    Sessions(BenchSessions),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BenchSessions {
+    /// Sessions at once
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=50_000))]
+    pub(crate) count: u32,
+    /// Share of the time with speech, 0 to 1; 0 is idle: no audio, only keep_alive
+    #[arg(long, default_value_t = 0.5, value_parser = share, value_name = "SHARE")]
+    pub(crate) talk: f64,
+    /// How the sessions connect
+    #[arg(long, value_enum, default_value_t = Transport::Ws)]
+    pub(crate) transport: Transport,
+    /// How long, once all sessions have begun
+    #[arg(long, default_value_t = 60, value_name = "S", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub(crate) seconds: u64,
+    /// A server that runs already, instead of one that is started for this; its address says the transport
+    #[arg(long, value_name = "URL")]
+    pub(crate) url: Option<String>,
+    /// The process of the server at --url, on this machine, to measure its memory, CPU and descriptors
+    #[arg(long, value_name = "PID", requires = "url")]
+    pub(crate) pid: Option<u32>,
+    /// Sessions that the started server takes (sessions.max); it takes no more than it can write down in time
+    #[arg(long, value_name = "N", conflicts_with = "url", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(crate) max_sessions: Option<u32>,
+    /// Recordings to say, as JSON lines with the field "file"; by default ../shared/speech, or else the sample interview
+    #[arg(long, value_name = "FILE")]
+    pub(crate) manifest: Option<PathBuf>,
+    /// Time over which the first sessions begin; by default a second for every 200
+    #[arg(long, value_name = "S", value_parser = seconds)]
+    pub(crate) spread: Option<f64>,
+    /// A soak: sessions of this mean length, each followed by another; every third hangs up without a word
+    #[arg(long, value_name = "S", value_parser = seconds)]
+    pub(crate) churn: Option<f64>,
+    /// Write everything here, with each second's sample of the server
+    #[arg(long, value_name = "PATH")]
+    pub(crate) json: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Transport {
+    /// WebSocket
+    Ws,
+    /// QUIC
+    Quic,
+}
+
+const BENCH_EXAMPLES: &str = "Examples:
+  bench sessions --count 4 --talk 0.5                        four that speak half of the time
+  bench sessions --count 1000 --talk 0 --max-sessions 1000   a thousand idle ones
+  bench sessions --count 4 --churn 20 --seconds 3600         an hour of opening and closing: is anything left behind?";
+
+fn share(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(share) if share == 0.0 || (0.01..=1.0).contains(&share) => Ok(share),
+        _ => Err("use 0, or 0.01 to 1".to_owned()),
+    }
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(seconds) if (0.1..=3_600.0).contains(&seconds) => Ok(seconds),
+        _ => Err("use 0.1 to 3600".to_owned()),
+    }
 }
 
 fn speed(text: &str) -> Result<f64, String> {

@@ -91,7 +91,7 @@ pub(crate) async fn engine(settings: &Settings, ports: Ports) -> Result<Engine, 
         memories: engine::memory::Memories::default(),
         resumables: engine::resume::Resumables::default(),
         journals: ports.journals,
-        registry: Registry::new(max_sessions),
+        registry: Registry::new(max_sessions).per_user(settings.limits.max_per_user),
         writers: tokio_util::task::TaskTracker::new(),
     })
 }
@@ -281,6 +281,7 @@ pub(crate) async fn serve(
     keep(tokio::spawn(resume_erasures(state.clone())));
     let worker = Worker::new(Arc::clone(&state.jobs), control_api::job_handlers(&state));
     tasks.spawn(worker.run(stop.clone().cancelled_owned()));
+    let sessions = engine.registry.clone();
     let listeners = Listeners { websocket, tls: audio.tls, quic };
     tasks.spawn(engine::server::serve(engine, listeners, audio.allowed_origins.into(), stop.clone()));
     tasks.spawn(control_api::serve(api_listener, state, stop.clone().cancelled_owned()));
@@ -289,6 +290,9 @@ pub(crate) async fn serve(
             // Samples of histograms nobody scrapes would pile up.
             tokio::time::sleep(METRICS_UPKEEP).await;
             metrics.run_upkeep();
+            let tasks = tokio::runtime::Handle::current().metrics().num_alive_tasks();
+            metrics::gauge!(bridge::TASKS_GAUGE).set(tasks as f64);
+            metrics::gauge!(bridge::SESSIONS_GAUGE).set(sessions.active() as f64);
         }
     }));
     Ok(Servers { ws, quic: quic_url, certificate_sha256, http, stop, tasks, _keepers: keepers })

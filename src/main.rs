@@ -59,6 +59,9 @@ fn run(cli: Cli) -> Result<ExitCode, Error> {
             Command::Transcribe(arguments) => command::transcribe::run(settings, arguments).await,
             Command::Models(arguments) => command::models::run(&settings, arguments).await,
             Command::Keys(arguments) => command::keys::run(&settings, &arguments),
+            Command::Bench(arguments) => {
+                command::bench::run(&settings, cli.config.as_deref(), arguments).await
+            }
             Command::Settings => {
                 print!("{}", include_str!("../docs/settings.toml"));
                 Ok(ExitCode::SUCCESS)

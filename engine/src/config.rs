@@ -13,10 +13,19 @@ use crate::endpointer::EndpointerConfig;
 pub struct SessionLimits {
     /// Sessions at once; further ones are refused with 4503. Default 32.
     pub max_sessions: usize,
+    /// Sessions at once of one user with an account; further ones are refused with 4429. Default 8.
+    pub max_per_user: usize,
+    /// Handshakes a minute from one address, as many at once; further ones are answered 429. 0 is no limit. Default 600.
+    pub handshakes_per_minute: u32,
+    /// Connections that have not finished their handshake; further ones are dropped unanswered. Default 1,024.
+    pub max_handshakes: usize,
     /// Time from the open connection to `start_stream`. Default 10 s.
     pub start_timeout: Duration,
     /// Time without audio, marker or keep_alive after which the session is closed with 4408. Default 30 s.
     pub idle_timeout: Duration,
+    /// Time without anything sent or heard after which the peer is asked whether it is there; as long again without an answer, and
+    /// the connection is lost. Default 10 s.
+    pub ping_every: Duration,
     /// Longest session, in audio time. Default 4 h.
     pub max_session: Duration,
     /// How long a client may leave its events unread before it is closed. Default 5 s.
@@ -31,8 +40,12 @@ impl Default for SessionLimits {
     fn default() -> Self {
         Self {
             max_sessions: 32,
+            max_per_user: 8,
+            handshakes_per_minute: 600,
+            max_handshakes: 1_024,
             start_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(30),
+            ping_every: Duration::from_secs(10),
             max_session: Duration::from_secs(4 * 3600),
             slow_client: Duration::from_secs(5),
             resume_within: Duration::from_secs(120),

@@ -10,7 +10,18 @@ pub fn describe() {
         "Connections closed before a session was open, by close code"
     );
     describe_counter!("sessions_slow_total", "Sessions abandoned because the client did not read");
+    describe_counter!("peers_silent_total", "Connections lost because the peer answered no ping");
     describe_counter!("handshakes_refused_total", "Handshakes answered with an HTTP error, by status");
+    describe_counter!(
+        "handshakes_dropped_total",
+        "Connections dropped because too many were in their handshake"
+    );
+    describe_counter!(
+        "handshake_addresses_forgotten_total",
+        "Addresses whose handshakes were no longer counted, as there were too many"
+    );
+    describe_counter!("audio_dropped_ms_total", "Milliseconds of speech that could not be written down");
+    describe_counter!("audio_chunks_late_total", "Chunks that came after their client had ended the stream");
     describe_counter!("messages_refused_total", "Messages answered with an error, by code");
     describe_counter!("warnings_total", "Warnings sent to clients, by code");
     describe_counter!("errors_total", "Errors sent to clients, by code");

@@ -2,10 +2,10 @@
 //!
 //! Not here: their numbers, and keeping them for a client that comes back (`session::events`).
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use protocol::CloseCode;
-use tokio::{sync::mpsc, task::JoinHandle};
+use tokio::{sync::mpsc, task::JoinHandle, time::timeout};
 
 use crate::transport::Transmit;
 
@@ -19,11 +19,20 @@ pub(crate) enum Outgoing {
 }
 
 /// Starts the writer of one connection. It ends after [`Outgoing::Close`], when the sender is dropped, or when the
-/// peer is gone, which the sender sees as a closed channel.
-pub(crate) fn start(mut transmit: impl Transmit + 'static) -> (mpsc::Sender<Outgoing>, JoinHandle<()>) {
+/// peer is gone, which the sender sees as a closed channel. A peer that was sent nothing for `ping_every` is asked whether it is there.
+pub(crate) fn start(
+    mut transmit: impl Transmit + 'static,
+    ping_every: Duration,
+) -> (mpsc::Sender<Outgoing>, JoinHandle<()>) {
     let (sender, mut receiver) = mpsc::channel(CAPACITY);
     let writer = tokio::spawn(async move {
-        while let Some(outgoing) = receiver.recv().await {
+        loop {
+            let outgoing = match timeout(ping_every, receiver.recv()).await {
+                Ok(Some(outgoing)) => outgoing,
+                Ok(None) => return,
+                Err(_) if transmit.ping().await.is_ok() => continue,
+                Err(_) => return,
+            };
             match outgoing {
                 Outgoing::Event(json) => {
                     if transmit.send(json.to_string()).await.is_err() {

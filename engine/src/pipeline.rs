@@ -19,6 +19,7 @@ use crate::{
     Engine,
     outbox::{self, Outgoing},
     ports::Access,
+    registry::Full,
     resume::{Claim, ClaimError, Live, Place},
     session::{Ending, Goodbye, Session},
     transport::{Frame, Receive, ReceiveError, Transmit},
@@ -35,7 +36,7 @@ pub async fn serve(
     transmit: impl Transmit + 'static,
     stop: CancellationToken,
 ) {
-    let (outbox, writer) = outbox::start(transmit);
+    let (outbox, writer) = outbox::start(transmit, engine.limits.ping_every);
     let connection =
         Connection { outbox, writer: AbortOnDropHandle::new(writer), patience: engine.limits.slow_client };
     let mut live = match open(&engine, access, &mut receive, &stop).await {
@@ -128,7 +129,9 @@ enum Exit {
 /// Says why there is no session; the goodbye to close with.
 fn refuse(refusal: Refusal, outbox: &mpsc::Sender<Outgoing>) -> Option<Goodbye> {
     let Refusal { code, message, retry_after_ms } = refusal;
-    metrics::counter!("sessions_refused_total", "code" => u16::from(code).to_string()).increment(1);
+    for counter in ["sessions_refused_total", "errors_total"] {
+        metrics::counter!(counter, "code" => u16::from(code).to_string()).increment(1);
+    }
     let error = ServerMessage::Error { code, message, fatal: true, retry_after_ms };
     let event = ServerEvent { event: 1, message: error };
     let json = serde_json::to_string(&event).expect("events are plain data");
@@ -149,10 +152,29 @@ impl Refusal {
         Self { code, message: message.into(), retry_after_ms: None }
     }
 
-    fn overloaded(max: usize) -> Self {
-        let message =
-            format!("all {max} session slots of this server are taken; try again, or another server");
-        Self { code: CloseCode::Overloaded, message, retry_after_ms: Some(RETRY_AFTER_MS) }
+    fn taken_over() -> Self {
+        Self::new(
+            CloseCode::TakenOver,
+            "another connection with the same resume token goes on with this session",
+        )
+    }
+}
+
+impl From<Full> for Refusal {
+    fn from(full: Full) -> Self {
+        let (code, message) = match full {
+            Full::Server(max) => (
+                CloseCode::Overloaded,
+                format!("all {max} session slots of this server are taken; try again, or another server"),
+            ),
+            Full::User(max) => (
+                CloseCode::TooMany,
+                format!(
+                    "this account has {max} sessions open, as many as one may have at once; end one of them"
+                ),
+            ),
+        };
+        Self { code, message, retry_after_ms: Some(RETRY_AFTER_MS) }
     }
 
     fn taken_over() -> Self {
@@ -192,9 +214,7 @@ async fn open(
     if let Some(resume) = start.resume.take() {
         return take_over(engine, access, start, &resume, stop).await;
     }
-    let Some(slot) = engine.registry.admit(&access) else {
-        return Err(Refusal::overloaded(engine.registry.max()));
-    };
+    let slot = engine.registry.admit(&access)?;
     let opened = Session::open(Arc::clone(engine), access, start).await;
     let (session, registration) = opened.map_err(|error| Refusal::new(error.code, error.message))?;
     Ok(Box::new(Live { session, place: Place::Slot(slot), registration }))
@@ -230,10 +250,10 @@ async fn take_over(
         // It is read to the end, and computes nothing.
         Place::Resting(_) if live.session.goodbye().is_some() => {}
         Place::Resting(_) => match engine.registry.admit(&access) {
-            Some(slot) => live.place = Place::Slot(slot),
-            None => {
+            Ok(slot) => live.place = Place::Slot(slot),
+            Err(full) => {
                 go_on_waiting(engine, live, stop);
-                return Err(Refusal::overloaded(engine.registry.max()));
+                return Err(full.into());
             }
         },
     }
@@ -271,9 +291,7 @@ async fn recover(engine: &Arc<Engine>, access: &Access, token: &str) -> Result<O
         }
     })?;
     let Some(kept) = kept else { return Ok(None) };
-    let Some(slot) = engine.registry.admit(access) else {
-        return Err(Refusal::overloaded(engine.registry.max()));
-    };
+    let slot = engine.registry.admit(access)?;
     let recovered = Session::recover(Arc::clone(engine), access.clone(), kept).await;
     let session = recovered.map_err(|error| Refusal::new(error.code, error.message))?;
     Ok(Some(Box::new(Live { session, place: Place::Slot(slot), registration })))
@@ -362,6 +380,7 @@ async fn run(
                     false
                 }
             },
+            () = outbox.closed() => true,
             () = session.advance(), if !sending => false,
             _ = tick.tick() => {
                 session.on_tick();

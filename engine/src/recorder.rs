@@ -16,9 +16,10 @@ use crate::ports::{Access, PortError, SessionRecorder};
 
 /// Hands what is worth keeping of one session to its [`SessionRecorder`].
 pub(crate) struct Recorder {
-    queue: mpsc::Sender<ServerEvent>,
+    /// Boxed: a queue has room for 32 from the start.
+    queue: mpsc::Sender<Box<ServerEvent>>,
     /// Finals that found the queue full: bounded by the length of the session, a few a minute.
-    backlog: VecDeque<ServerEvent>,
+    backlog: VecDeque<Box<ServerEvent>>,
     failed: Arc<AtomicBool>,
 }
 
@@ -33,7 +34,7 @@ impl Recorder {
     ) -> Self {
         let mut writer = port.open(access, session_id, run);
         let session_id = session_id.to_owned();
-        let (queue, mut events) = mpsc::channel::<ServerEvent>(CAPACITY);
+        let (queue, mut events) = mpsc::channel::<Box<ServerEvent>>(CAPACITY);
         let failed = Arc::new(AtomicBool::new(false));
         let failure = Arc::clone(&failed);
         writers.spawn(async move {
@@ -65,7 +66,7 @@ impl Recorder {
             _ => false,
         };
         if kept {
-            self.backlog.push_back(event.clone());
+            self.backlog.push_back(Box::new(event.clone()));
             self.pump();
         }
     }

@@ -2,6 +2,7 @@
 //!
 //! HTTP is spoken up to the `101 Switching Protocols` and no further; the control API is another listener.
 
+mod entrance;
 pub mod quic;
 pub mod tls;
 
@@ -21,12 +22,17 @@ use secrecy::SecretString;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpListener,
+    time::timeout,
 };
 use tokio_rustls::TlsAcceptor;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use self::{quic::QuicListener, tls::Tls};
+use self::{
+    entrance::{Entrance, Place},
+    quic::QuicListener,
+    tls::Tls,
+};
 use crate::{
     Engine, pipeline,
     ports::{Access, AuthError, Credentials},
@@ -63,7 +69,14 @@ pub async fn serve(
 ) {
     let Listeners { websocket, tls, quic } = listeners.into();
     let tasks = TaskTracker::new();
-    let door = Door { engine: Arc::clone(&engine), allowed_origins, sessions: tasks.clone(), stop };
+    let door = Door {
+        retry_after: None,
+        entrance: Arc::new(Entrance::new(&engine.limits)),
+        engine: Arc::clone(&engine),
+        allowed_origins,
+        sessions: tasks.clone(),
+        stop,
+    };
     let acceptor = tls.as_ref().map(Tls::acceptor);
     let quic_endpoint = async {
         match quic {
@@ -79,7 +92,7 @@ pub async fn serve(
         let _ = tokio::time::timeout(CLOSES_PATIENCE, endpoint.wait_idle()).await;
     }
     engine.writers.close();
-    if tokio::time::timeout(WRITERS_PATIENCE, engine.writers.wait()).await.is_err() {
+    if timeout(WRITERS_PATIENCE, engine.writers.wait()).await.is_err() {
         let unfinished = engine.writers.len();
         metrics::counter!("history_unfinished_total").increment(unfinished as u64);
         tracing::warn!(unfinished, "the history of these sessions is not complete: its store did not answer");
@@ -92,25 +105,30 @@ async fn accept(listener: TcpListener, acceptor: Option<TlsAcceptor>, door: &Doo
             accepted = listener.accept() => accepted,
             () = door.stop.cancelled() => return,
         };
-        let Ok((socket, _)) = accepted else {
+        let Ok((socket, peer)) = accepted else {
             // Out of descriptors: let some sessions end before trying again.
             metrics::counter!("accept_failures_total").increment(1);
             tokio::time::sleep(ACCEPT_PAUSE).await;
             continue;
         };
+        let Some(place) = door.entrance.place(peer.ip()) else {
+            // An answer would be work, too.
+            metrics::counter!("handshakes_dropped_total").increment(1);
+            continue;
+        };
         // Small events must not wait for each other.
         let _ = socket.set_nodelay(true);
-        let (door, stop) = (door.clone(), door.stop.clone());
+        let (door, stop) = (Door { retry_after: place.retry_after, ..door.clone() }, door.stop.clone());
         match acceptor.clone() {
-            None => door.sessions.clone().spawn(shake_hands(socket, door, stop)),
+            None => door.sessions.clone().spawn(shake_hands(socket, place, door, stop)),
             Some(acceptor) => door.sessions.clone().spawn(async move {
-                let greeting = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(socket));
+                let greeting = timeout(HANDSHAKE_TIMEOUT, acceptor.accept(socket));
                 let greeted = tokio::select! {
                     greeted = greeting => greeted,
                     () = stop.cancelled() => return,
                 };
                 match greeted {
-                    Ok(Ok(socket)) => shake_hands(socket, door, stop).await,
+                    Ok(Ok(socket)) => shake_hands(socket, place, door, stop).await,
                     Ok(Err(error)) => tracing::debug!(%error, "TLS handshake failed"),
                     Err(_) => tracing::debug!("TLS handshake took too long"),
                 }
@@ -119,7 +137,7 @@ async fn accept(listener: TcpListener, acceptor: Option<TlsAcceptor>, door: &Doo
     }
 }
 
-async fn shake_hands<S>(socket: S, door: Door, stop: CancellationToken)
+async fn shake_hands<S>(socket: S, _place: Place, door: Door, stop: CancellationToken)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -134,8 +152,10 @@ where
         .serve_connection(TokioIo::new(socket), service)
         .with_upgrades();
     tokio::select! {
-        shaken = connection => if let Err(error) = shaken {
-            tracing::debug!(%error, "handshake failed");
+        shaken = timeout(LONGEST_HANDSHAKE, connection) => match shaken {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::debug!(%error, "handshake failed"),
+            Err(_) => tracing::debug!("handshake took too long"),
         },
         () = stop.cancelled() => {}
     }
@@ -144,6 +164,9 @@ where
 /// What a handshake needs to be answered.
 #[derive(Clone)]
 struct Door {
+    entrance: Arc<Entrance>,
+    /// The address knocks too often.
+    retry_after: Option<Duration>,
     engine: Arc<Engine>,
     allowed_origins: Arc<[String]>,
     sessions: TaskTracker,
@@ -166,6 +189,10 @@ impl Door {
                 let mut response = Response::new(Full::from(format!("{why}\n")));
                 *response.status_mut() = status;
                 response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+                if let Some(wait) = self.retry_after {
+                    let seconds = wait.as_secs().saturating_add(1);
+                    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+                }
                 if status == StatusCode::UPGRADE_REQUIRED {
                     response.headers_mut().insert(header::UPGRADE, HeaderValue::from_static("websocket"));
                 }
@@ -174,8 +201,12 @@ impl Door {
         }
     }
 
-    /// Checks path, form, origin and credentials, in this order.
+    /// Checks how often the address comes, path, form, origin and credentials, in this order.
     async fn admit(&self, request: &Request<Incoming>) -> Result<(Access, String), Refusal> {
+        if self.retry_after.is_some() {
+            let why = "too many connections from this address; come back later, or raise [audio] handshakes_per_minute";
+            return Err((StatusCode::TOO_MANY_REQUESTS, why.to_owned()));
+        }
         check_path(request.uri().path())?;
         let accept = websocket_accept(request)?;
         let access = self.admit_origin(request.headers(), request.uri().query()).await?;
@@ -298,6 +329,8 @@ fn is_local(origin: &str) -> bool {
 
 /// From the first byte to the whole request.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Of which the rest is for asking who it is, and for the answer.
+const LONGEST_HANDSHAKE: Duration = Duration::from_secs(15);
 /// The least that hyper accepts; a handshake with a token has about 1 KiB.
 const MAX_HANDSHAKE_BYTES: usize = 8 * 1024;
 /// For the closes of the last QUIC connections to be received.

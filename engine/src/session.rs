@@ -557,6 +557,12 @@ impl Session {
         }
     }
 
+    /// Counts speech that will never be text; whoever calls tells the client.
+    fn lose_audio(&mut self, ms: u64) {
+        metrics::counter!("audio_dropped_ms_total").increment(ms);
+        self.totals.audio_dropped_ms += ms;
+    }
+
     fn warn(&mut self, code: &str, message: String) {
         metrics::counter!("warnings_total", "code" => code.to_owned()).increment(1);
         self.emit(ServerMessage::Warning { code: code.to_owned(), message });

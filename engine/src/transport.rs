@@ -6,7 +6,7 @@ pub mod memory;
 pub mod quic;
 pub mod websocket;
 
-use std::future::Future;
+use std::future::{Future, ready};
 
 use bytes::Bytes;
 use protocol::CloseCode;
@@ -59,6 +59,14 @@ pub struct Gone;
 pub trait Transmit: Send {
     /// Sends one event as JSON; waits while the peer does not read. Not cancel-safe.
     fn send(&mut self, json: String) -> impl Future<Output = Result<(), Gone>> + Send;
+
+    /// Asks whether the peer is still there, unless it was heard since the last call; it fails when the peer left the last question
+    /// unanswered while it was listened to. Called when nothing was sent for a while. Not cancel-safe.
+    ///
+    /// A transport that notices a lost peer by itself has nothing to ask.
+    fn ping(&mut self) -> impl Future<Output = Result<(), Gone>> + Send {
+        ready(Ok(()))
+    }
 
     /// Says why, and closes.
     fn close(&mut self, code: CloseCode, reason: &'static str) -> impl Future<Output = ()> + Send;

@@ -89,5 +89,5 @@ fn use_sample_cv(engine: &mut Engine) {
 /// The last question ends by silence, as a live one would, not by the end of the file.
 const AFTERMATH_MS: u32 = 1_500;
 /// In the binary, so that the demo runs from anywhere. See samples/README.md.
-const SAMPLE_INTERVIEW: &[u8] = include_bytes!("../../samples/interview.flac");
+pub(crate) const SAMPLE_INTERVIEW: &[u8] = include_bytes!("../../samples/interview.flac");
 const SAMPLE_CV: &str = include_str!("../../samples/cv.txt");

@@ -1,4 +1,4 @@
-//! `[sessions]`, `[session]`, `[turns]`: bounds of every session, and what one is like unless its client says otherwise.
+//! `[sessions]`, `[session]`, `[turns]`, and the door's bounds of `[audio]`: bounds of every session, and what one is like unless its client says otherwise.
 //!
 //! Not here: the checks of a session's configuration (`engine::config`).
 
@@ -22,8 +22,12 @@ impl Reader {
         let default = SessionLimits::default();
         let limits = SessionLimits {
             max_sessions: self.get("sessions.max", default.max_sessions),
+            max_per_user: self.get("sessions.max_per_user", default.max_per_user),
+            handshakes_per_minute: self.get("audio.handshakes_per_minute", default.handshakes_per_minute),
+            max_handshakes: self.get("audio.max_handshakes", default.max_handshakes),
             start_timeout: self.seconds("sessions.start_timeout_s", default.start_timeout),
             idle_timeout: self.seconds("sessions.idle_timeout_s", default.idle_timeout),
+            ping_every: self.seconds("sessions.ping_every_s", default.ping_every),
             max_session: self.seconds("sessions.max_length_s", default.max_session),
             slow_client: self.seconds("sessions.slow_client_s", default.slow_client),
             resume_within: self.seconds("sessions.resume_within_s", default.resume_within),
@@ -31,6 +35,12 @@ impl Reader {
         };
         if !(1..=100_000).contains(&limits.max_sessions) {
             self.problem("sessions.max: use 1 to 100000");
+        }
+        if !(1..=100_000).contains(&limits.max_per_user) {
+            self.problem("sessions.max_per_user: use 1 to 100000");
+        }
+        if !(1..=100_000).contains(&limits.max_handshakes) {
+            self.problem("audio.max_handshakes: use 1 to 100000");
         }
         limits
     }

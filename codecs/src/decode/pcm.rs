@@ -19,7 +19,7 @@ pub(super) enum Coding {
     Alaw,
 }
 
-/// Decodes headerless PCM and G.711. Adds no delay, and allocates nothing after its construction.
+/// Decodes headerless PCM and G.711. Adds no delay; takes its buffer when the first audio comes, and nothing after that.
 pub(super) struct PcmDecoder {
     coding: Coding,
     sample_rate: u32,
@@ -34,8 +34,7 @@ pub(super) struct PcmDecoder {
 impl PcmDecoder {
     /// A decoder; the caller has checked the rate and that there are 1–8 channels.
     pub(super) fn new(coding: Coding, sample_rate: u32, channels: u16) -> Self {
-        let samples = Vec::with_capacity((BLOCK_FRAMES + 1) * usize::from(channels));
-        Self { coding, sample_rate, channels, carry: [0; MAX_FRAME_BYTES], carried: 0, samples }
+        Self { coding, sample_rate, channels, carry: [0; MAX_FRAME_BYTES], carried: 0, samples: Vec::new() }
     }
 
     fn frame_bytes(&self) -> usize {

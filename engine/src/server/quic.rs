@@ -71,6 +71,13 @@ pub(super) async fn accept(QuicListener(endpoint): QuicListener, door: &Door) ->
             let _ = incoming.retry();
             continue;
         }
+        // Its place is the permit: QUIC bounds its handshakes by itself.
+        let knock = door.entrance.place(incoming.remote_address().ip());
+        if knock.is_none_or(|place| place.retry_after.is_some()) {
+            count_refusal(StatusCode::TOO_MANY_REQUESTS);
+            incoming.refuse();
+            continue;
+        }
         let Ok(permit) = Arc::clone(&handshakes).try_acquire_owned() else {
             count_refusal(StatusCode::SERVICE_UNAVAILABLE);
             incoming.refuse();

@@ -430,7 +430,7 @@ impl Session {
         let text = match &result {
             Ok(pass) => draft.finish(Some(pass)),
             Err(error) => {
-                self.totals.audio_dropped_ms += said_ms;
+                self.lose_audio(said_ms);
                 let message = format!("turn {turn} could not be written down, its words are lost: {error}");
                 self.error(CloseCode::Overloaded, message, None);
                 // All but those that were settled before.
@@ -495,7 +495,7 @@ impl Session {
     pub(super) fn drop_pending_texts(&mut self) -> usize {
         let lost = std::mem::take(&mut self.hearing.pending);
         self.hearing.finals.clear();
-        self.totals.audio_dropped_ms += lost.iter().map(|(_, said_ms)| said_ms).sum::<u64>();
+        self.lose_audio(lost.iter().map(|(_, said_ms)| said_ms).sum());
         lost.len()
     }
 }

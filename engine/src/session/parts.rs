@@ -68,7 +68,7 @@ impl Session {
             self.warn(code, message);
         }
         if let Err(error) = &part.result {
-            self.totals.audio_dropped_ms += part.audio_ms;
+            self.lose_audio(part.audio_ms);
             let turn = part.turn;
             let message =
                 format!("a part of turn {turn} could not be written down, its words are lost: {error}");

@@ -114,7 +114,7 @@ impl Setup {
             memories: engine::memory::Memories::default(),
             resumables: engine::resume::Resumables::default(),
             journals: self.journals,
-            registry: Registry::new(self.limits.max_sessions),
+            registry: Registry::new(self.limits.max_sessions).per_user(self.limits.max_per_user),
             writers: tokio_util::task::TaskTracker::new(),
         })
     }

@@ -8,7 +8,8 @@ use super::VoiceActivityDetector;
 
 /// Earshot's detector: a graded score, renewed on five of each eight frames.
 pub struct EarshotVad {
-    detector: Detector,
+    /// 8 KiB, which a session that says nothing need not have.
+    detector: Option<Box<Detector>>,
     window: [f32; WINDOW],
     filled: usize,
     score: f32,
@@ -17,7 +18,7 @@ pub struct EarshotVad {
 impl EarshotVad {
     /// A detector that has heard nothing; its score is 0 until 16 ms have been heard.
     pub fn new() -> Self {
-        Self { detector: Detector::default(), window: [0.0; WINDOW], filled: 0, score: 0.0 }
+        Self { detector: None, window: [0.0; WINDOW], filled: 0, score: 0.0 }
     }
 }
 
@@ -34,7 +35,8 @@ impl VoiceActivityDetector for EarshotVad {
             self.window[self.filled] = if sample.is_nan() { 0.0 } else { sample.clamp(-1.0, 1.0) };
             self.filled += 1;
             if self.filled == WINDOW {
-                self.score = self.detector.predict_f32(&self.window).clamp(0.0, 1.0);
+                let detector = self.detector.get_or_insert_default();
+                self.score = detector.predict_f32(&self.window).clamp(0.0, 1.0);
                 self.filled = 0;
             }
         }
@@ -42,7 +44,7 @@ impl VoiceActivityDetector for EarshotVad {
     }
 
     fn reset(&mut self) {
-        self.detector.reset();
+        self.detector = None;
         self.filled = 0;
         self.score = 0.0;
     }
