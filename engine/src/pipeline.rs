@@ -76,7 +76,8 @@ pub async fn serve(
                 drop((connection, receive));
                 wait(&engine, live, &stop).await;
             } else {
-                let goodbye = refuse(Refusal::taken_over(), &connection.outbox);
+                metrics::counter!("sessions_taken_over_total").increment(1);
+                let goodbye = tell(Refusal::taken_over(), &connection.outbox);
                 connection.part(&mut receive, goodbye).await;
             }
         }
@@ -128,10 +129,14 @@ enum Exit {
 
 /// Says why there is no session; the goodbye to close with.
 fn refuse(refusal: Refusal, outbox: &mpsc::Sender<Outgoing>) -> Option<Goodbye> {
+    metrics::counter!("sessions_refused_total", "code" => u16::from(refusal.code).to_string()).increment(1);
+    tell(refusal, outbox)
+}
+
+/// Says why there is no session on this connection, or no longer; the goodbye to close with.
+fn tell(refusal: Refusal, outbox: &mpsc::Sender<Outgoing>) -> Option<Goodbye> {
     let Refusal { code, message, retry_after_ms } = refusal;
-    for counter in ["sessions_refused_total", "errors_total"] {
-        metrics::counter!(counter, "code" => u16::from(code).to_string()).increment(1);
-    }
+    metrics::counter!("errors_total", "code" => u16::from(code).to_string()).increment(1);
     let error = ServerMessage::Error { code, message, fatal: true, retry_after_ms };
     let event = ServerEvent { event: 1, message: error };
     let json = serde_json::to_string(&event).expect("events are plain data");
@@ -175,13 +180,6 @@ impl From<Full> for Refusal {
             ),
         };
         Self { code, message, retry_after_ms: Some(RETRY_AFTER_MS) }
-    }
-
-    fn taken_over() -> Self {
-        Self::new(
-            CloseCode::TakenOver,
-            "another connection with the same resume token goes on with this session",
-        )
     }
 }
 

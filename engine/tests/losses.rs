@@ -159,7 +159,7 @@ async fn a_kept_file_that_is_given_up() {
 async fn history_that_is_not_kept() {
     struct Outage;
     impl SessionRecorder for Outage {
-        fn open(&self, _: &Access, _: &str) -> Box<dyn SessionWriter> {
+        fn open(&self, _: &Access, _: &str, _: &str) -> Box<dyn SessionWriter> {
             Box::new(Outage)
         }
     }

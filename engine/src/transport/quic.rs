@@ -20,7 +20,9 @@ use tokio::{
     time::{sleep, timeout},
 };
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
-use web_transport_quinn::{RecvStream, SendStream, Session, SessionError, WebTransportError, generic::poll::Session as _};
+use web_transport_quinn::{
+    RecvStream, SendStream, Session, SessionError, WebTransportError, generic::poll::Session as _,
+};
 
 use self::{
     datagrams::Datagrams,
