@@ -194,6 +194,9 @@ pub(crate) struct BenchSessions {
     /// A soak: sessions of this mean length, each followed by another; every third hangs up without a word
     #[arg(long, value_name = "S", value_parser = seconds)]
     pub(crate) churn: Option<f64>,
+    /// Further sessions that send speech as fast as the server takes it: what do the others notice?
+    #[arg(long, default_value_t = 0, value_name = "N", value_parser = clap::value_parser!(u32).range(..=1_000))]
+    pub(crate) flood: u32,
     /// Write everything here, with each second's sample of the server
     #[arg(long, value_name = "PATH")]
     pub(crate) json: Option<PathBuf>,

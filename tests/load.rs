@@ -62,6 +62,15 @@ fn sessions_that_open_and_close_leave_nothing_behind() {
 }
 
 #[test]
+fn an_idle_session_takes_little_memory() {
+    let arguments = ["--count", "400", "--max-sessions", "400", "--talk", "0", "--seconds", "4"];
+    let (table, found) = bench(&[], &arguments);
+    assert_eq!(found["admitted"], 400, "{table}");
+    // 21 KiB, and the server's own first steps among so few.
+    assert!(found["server"]["steady"]["resident_kib_per_session"].as_f64() <= Some(32.0), "{table}");
+}
+
+#[test]
 fn a_server_that_runs_already_is_told_by_its_address() {
     let server = Server::start(&[
         ("INTERVIEWAI_SPEECH__PROVIDER", "openai"),

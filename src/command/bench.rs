@@ -50,7 +50,7 @@ pub(crate) async fn run(
 ) -> Result<ExitCode, Error> {
     let BenchKind::Sessions(arguments) = arguments.what;
     let clips: Arc<[Clip]> = match arguments.talk {
-        0.0 => Arc::from([]),
+        0.0 if arguments.flood == 0 => Arc::from([]),
         _ => speech::clips(arguments.manifest.as_deref())?.into(),
     };
     let under = Under::start(config, &arguments).await?;
@@ -92,13 +92,17 @@ async fn load(
         process.baseline().await?;
     }
     let mut slots = JoinSet::new();
-    for number in 0..arguments.count {
+    for number in 0..arguments.count + arguments.flood {
+        let floods = number >= arguments.count;
+        let turn = f64::from(number) / f64::from(arguments.count);
         let slot = Slot {
             number: number as usize,
-            begin: start + spread.mul_f64(f64::from(number) / f64::from(arguments.count)),
+            floods,
+            // Those that flood come when all others are there.
+            begin: start + spread.mul_f64(turn.min(1.0)),
             end,
-            talk: arguments.talk,
-            churn: arguments.churn,
+            talk: if floods { FLOOD_TALK } else { arguments.talk },
+            churn: arguments.churn.filter(|_| !floods),
             target: target.clone(),
             clips: Arc::clone(&clips),
             progress: Arc::clone(&progress),
@@ -144,6 +148,7 @@ async fn load(
 /// One session after the other, or a single one for all of the time.
 struct Slot {
     number: usize,
+    floods: bool,
     begin: Instant,
     end: Instant,
     talk: f64,
@@ -172,8 +177,8 @@ impl Slot {
             let script = (self.talk > 0.0)
                 .then(|| Script::new(Arc::clone(&self.clips), self.talk, self.number + 5 * round, chance));
             self.progress.begun.fetch_add(1, Ordering::Relaxed);
-            let talker = Talker { target: &self.target, open: &self.progress.open, script, until, farewell };
-            let outcome = talker.run().await;
+            let (target, open, floods) = (&self.target, &self.progress.open, self.floods);
+            let outcome = Talker { target, open, script, floods, until, farewell }.run().await;
             let refused = !outcome.was_let_in();
             outcomes.push(outcome);
             self.progress.over.fetch_add(1, Ordering::Relaxed);
@@ -235,6 +240,8 @@ impl Transport {
     }
 }
 
+/// Turns must end, or they are cut at a minute.
+const FLOOD_TALK: f64 = 0.8;
 const SAMPLE_EVERY: Duration = Duration::from_secs(1);
 const LINE_EVERY: Duration = Duration::from_secs(30);
 /// The server renews its gauges every five seconds.

@@ -35,6 +35,8 @@ pub(super) struct Report {
     audio_ms: u64,
     talk_ms: u64,
     late_pieces: usize,
+    /// Audio that each of those took in, which sent it as fast as they could.
+    flood_audio_ms: Vec<u64>,
     server: Option<Server>,
 }
 
@@ -94,10 +96,12 @@ impl Report {
         outcomes: &[Outcome],
         took: Duration,
     ) -> Self {
-        let all =
-            |pick: fn(&Outcome) -> &Vec<f64>| outcomes.iter().flat_map(pick).copied().collect::<Vec<_>>();
-        let sum = |pick: fn(&Outcome) -> usize| outcomes.iter().map(pick).sum::<usize>();
-        let total = |pick: fn(&Outcome) -> u64| outcomes.iter().map(pick).sum::<u64>();
+        let (floods, outcomes): (Vec<_>, Vec<_>) = outcomes.iter().partition(|outcome| outcome.flooded);
+        let all = |pick: fn(&Outcome) -> &Vec<f64>| {
+            outcomes.iter().copied().flat_map(pick).copied().collect::<Vec<_>>()
+        };
+        let sum = |pick: fn(&Outcome) -> usize| outcomes.iter().copied().map(pick).sum::<usize>();
+        let total = |pick: fn(&Outcome) -> u64| outcomes.iter().copied().map(pick).sum::<u64>();
         let mut report = Self {
             url: under.url.clone(),
             count: arguments.count,
@@ -123,6 +127,7 @@ impl Report {
             audio_ms: total(|outcome| outcome.audio_ms),
             talk_ms: total(|outcome| outcome.talk_ms),
             late_pieces: sum(|outcome| outcome.late_pieces),
+            flood_audio_ms: floods.iter().map(|outcome| outcome.audio_ms).collect(),
             server: under
                 .process
                 .as_ref()
@@ -259,6 +264,11 @@ impl fmt::Display for Report {
             listed(&self.warnings),
             listed(&self.errors)
         )?;
+        if !self.flood_audio_ms.is_empty() {
+            let sent_s = self.flood_audio_ms.iter().sum::<u64>() as f64 / 1e3;
+            let count = self.flood_audio_ms.len();
+            writeln!(f, "beside them {count} sessions sent {sent_s:.0} s of audio as fast as it was taken")?;
+        }
         if self.late_pieces > 0 {
             writeln!(
                 f,

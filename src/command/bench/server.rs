@@ -98,7 +98,7 @@ impl Under {
         if let Some(max) = arguments.max_sessions {
             command.env("INTERVIEWAI_SESSIONS__MAX", max.to_string());
         }
-        if arguments.talk == 0.0 {
+        if arguments.talk == 0.0 && arguments.flood == 0 {
             // Nobody writes down what nobody says: no weights are loaded, and what they could serve is no bound.
             command
                 .env("INTERVIEWAI_SPEECH__PROVIDER", "openai")
@@ -108,10 +108,11 @@ impl Under {
         let mut child = Killed { child: command.spawn()?, folder };
         let ready = child.ready(&ready_file).await?;
         let address = |key: &str| ready[key].as_str().map(str::to_owned);
-        let url = address(arguments.transport.scheme()).ok_or_else(|| match arguments.transport {
+        let missing = match arguments.transport {
             Transport::Ws => "the server does not say where it listens",
             Transport::Quic => "this build has no QUIC yet; use --transport ws",
-        })?;
+        };
+        let url = address(arguments.transport.scheme()).ok_or(missing)?;
         let metrics = address("http").and_then(|http| http.strip_prefix("http://")?.parse().ok());
         let process = Process::new(child.child.id(), metrics);
         Ok(Self { url, process: Some(process), _child: Some(child) })

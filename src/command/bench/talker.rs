@@ -24,6 +24,8 @@ pub(super) struct Talker<'a> {
     pub(super) open: &'a AtomicUsize,
     /// Nothing for a session that says nothing but `keep_alive`.
     pub(super) script: Option<Script>,
+    /// Says it as fast as the server takes it.
+    pub(super) floods: bool,
     pub(super) until: Instant,
     pub(super) farewell: Farewell,
 }
@@ -40,6 +42,8 @@ pub(super) enum Farewell {
 /// What became of one session. Times in milliseconds.
 #[derive(Debug, Default)]
 pub(super) struct Outcome {
+    /// It was one of those that flood: its numbers are none of the others'.
+    pub(super) flooded: bool,
     /// From the first packet to `stream_started`.
     pub(super) admission_ms: Option<f64>,
     /// By the close code or the HTTP status, and how long it took.
@@ -74,7 +78,7 @@ impl Outcome {
 
 impl Talker<'_> {
     pub(super) async fn run(mut self) -> Outcome {
-        let mut outcome = Outcome::default();
+        let mut outcome = Outcome { flooded: self.floods, ..Outcome::default() };
         let asked = Instant::now();
         let opened = match open(self.target, self.script.is_some()).await {
             Ok(opened) => opened,
@@ -97,7 +101,8 @@ impl Talker<'_> {
     async fn converse(&mut self, (mut sender, mut events): (Sender, Events), outcome: &mut Outcome) {
         let mut heard = Heard { started: Instant::now(), ..Heard::default() };
         let said = {
-            let saying = say(self.script.as_mut(), &mut sender, self.until, self.farewell);
+            let speed = if self.floods { 0.0 } else { 1.0 };
+            let saying = say(self.script.as_mut(), speed, &mut sender, self.until, self.farewell);
             tokio::pin!(saying);
             loop {
                 tokio::select! {
@@ -210,6 +215,7 @@ struct Said {
 /// Says the script until it is time to go.
 async fn say(
     script: Option<&mut Script>,
+    speed: f64,
     sender: &mut Sender,
     until: Instant,
     farewell: Farewell,
@@ -226,7 +232,7 @@ async fn say(
             sleep_until(until).await;
         }
         Some(script) => {
-            let mut pacer = Pacer::new(1.0).expect("one is a speed");
+            let mut pacer = Pacer::new(speed).expect("none and one are speeds");
             pacer.wait(Duration::ZERO).await;
             while Instant::now() < until {
                 // It leaves when its last sample has been said.
@@ -236,7 +242,8 @@ async fn say(
                 said.late_pieces += usize::from(due.elapsed() > LATE);
                 let (piece, over) = script.piece();
                 sender.audio(piece).await?;
-                if over {
+                // Of those that come at once only so many may wait for their echo.
+                if over && speed > 0.0 {
                     sender.send(&ClientMessage::Marker { id: MarkerId::Number(said.markers as u64) }).await?;
                     said.markers += 1;
                 }
