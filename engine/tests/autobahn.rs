@@ -40,6 +40,7 @@ async fn echo(socket: TcpStream) {
             Ok(Frame::Control(text)) => transmit.send(String::from_utf8(text.to_vec()).unwrap()).await,
             Ok(Frame::Audio(bytes)) => transmit.send_bytes(bytes).await,
             Err(ReceiveError::TooBig { .. }) => return transmit.close(CloseCode::TooBig, "too big").await,
+            Err(ReceiveError::Lost) => break,
             Err(ReceiveError::Broken(_)) => return transmit.close(CloseCode::Malformed, "broken").await,
         };
         if sent.is_err() {
