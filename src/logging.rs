@@ -3,8 +3,9 @@
 
 use std::io::IsTerminal as _;
 
+use tracing::{Level, Metadata};
 use tracing_subscriber::{
-    EnvFilter, Layer as _, fmt, fmt::writer::BoxMakeWriter, layer::SubscriberExt as _,
+    EnvFilter, Layer as _, filter::filter_fn, fmt, fmt::writer::BoxMakeWriter, layer::SubscriberExt as _,
     util::SubscriberInitExt as _,
 };
 
@@ -20,9 +21,8 @@ pub(crate) struct Logging {
 /// Starts logging for the life of the process, at `default` unless the settings name a level. In a tokio runtime.
 pub(crate) fn start(log: &Log, default: &str, serves: bool) -> Result<Logging, Error> {
     let level = log.level.as_deref().unwrap_or(default);
-    // The last directives keep answers, bearer tokens and tickets out of the log, whatever the settings say.
-    let directives =
-        format!("{level},tungstenite=warn,web_transport_quinn=info,{}", models::chat::LOG_DIRECTIVE);
+    // The last directives keep answers and bearer tokens out of the log, whatever the settings say.
+    let directives = format!("{level},tungstenite=warn,{}", models::chat::LOG_DIRECTIVE);
     let filter =
         EnvFilter::try_new(directives).map_err(|error| format!("log.level is {level:?}: {error}"))?;
     let writer =
@@ -30,7 +30,7 @@ pub(crate) fn start(log: &Log, default: &str, serves: bool) -> Result<Logging, E
     let on_terminal = if serves { std::io::stdout().is_terminal() } else { std::io::stderr().is_terminal() };
     let lines = fmt::layer().with_ansi(on_terminal).with_writer(writer);
     let lines = if log.json { lines.json().boxed() } else { lines.boxed() };
-    let registry = tracing_subscriber::registry().with(filter).with(lines);
+    let registry = tracing_subscriber::registry().with(filter).with(filter_fn(is_public)).with(lines);
     #[cfg(feature = "otlp")]
     if let Some(endpoint) = &log.otlp_endpoint {
         let provider = otlp::provider(endpoint)?;
@@ -39,6 +39,11 @@ pub(crate) fn start(log: &Log, default: &str, serves: bool) -> Result<Logging, E
     }
     registry.init();
     Ok(Logging::default())
+}
+
+/// All but what shows the CONNECT request of a WebTransport, in which a ticket is.
+fn is_public(metadata: &Metadata<'_>) -> bool {
+    !metadata.target().starts_with("web_transport") || *metadata.level() <= Level::INFO
 }
 
 #[cfg(feature = "otlp")]

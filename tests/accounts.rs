@@ -120,7 +120,7 @@ fn no_socket_opens_before_its_caller_is_known() {
 /// The same over QUIC and WebTransport, with a log that tells everything it knows.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_quic_session_opens_before_its_caller_is_known() {
-    let log = "trace,web_transport_quinn=trace,quinn=trace,rustls=trace";
+    let log = "trace,web_transport_quinn::connect=trace,quinn=trace,rustls=trace";
     let server = Server::start(&[("INTERVIEWAI_AUTH", "accounts"), ("INTERVIEWAI_LOG__LEVEL", log)]);
     let user = enter(&server, "ann@example.org");
     let (status, pair) = user.post("/api/v1/auth/login", &login("ann@example.org"));

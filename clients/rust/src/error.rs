@@ -108,6 +108,7 @@ fn explain(status: u16, message: &str) -> String {
         }
         403 => "not allowed for this account, or from this origin",
         404 => "no session endpoint at this path; it is /audio",
+        429 => "too many connections from this address; wait before the next",
         503 => "the server is full or leaving; try again later",
         _ => "the server refused the session",
     };

@@ -11,8 +11,9 @@ use std::{
 };
 
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
+use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use protocol::{Authenticate, FrameHeader, MAX_AUDIO_BYTES};
-use quinn::{Endpoint, IdleTimeout, TransportConfig, VarInt, crypto::rustls::QuicClientConfig};
+use quinn::{Connection, Endpoint, IdleTimeout, TransportConfig, VarInt, crypto::rustls::QuicClientConfig};
 use secrecy::ExposeSecret as _;
 use tokio::{
     net::lookup_host,
@@ -49,15 +50,20 @@ pub(crate) async fn connect(config: &ClientConfig) -> Result<(QuicSink, QuicStre
     quic.transport_config(Arc::new(transport()));
 
     let unreachable = |source| ClientError::Unreachable { address: address.clone(), source };
-    let mut found = lookup_host((host.as_str(), port)).await.map_err(unreachable)?;
-    let server = found.next().ok_or_else(|| unreachable(io::ErrorKind::AddrNotAvailable.into()))?;
-    let any: SocketAddr = match server {
-        SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
-        SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
+    let found = lookup_host((host.as_str(), port)).await.map_err(unreachable)?;
+    // A name has addresses of which not all answer, as `localhost` has ::1, and UDP does not say so: the first that does is taken.
+    let mut attempts: FuturesUnordered<_> =
+        found.take(MAX_ADDRESSES).map(|server| dial(server, quic.clone(), &host, &address)).collect();
+    let mut failure = None;
+    let (connection, endpoint) = loop {
+        match attempts.next().await {
+            Some(Ok(connected)) => break connected,
+            Some(Err(error)) => failure = Some(error),
+            None => {
+                return Err(failure.unwrap_or_else(|| unreachable(io::ErrorKind::AddrNotAvailable.into())));
+            }
+        }
     };
-    let endpoint = Endpoint::client(any).map_err(unreachable)?;
-    let connecting = endpoint.connect_with(quic, server, &host).map_err(|error| wrong(error.to_string()))?;
-    let connection = connecting.await.map_err(|error| explained(&error, address.clone()))?;
     // From here on a dropped future closes the connection, too.
     let hold = |session: Session| Arc::new(Hold { session, _endpoint: endpoint });
 
@@ -86,6 +92,30 @@ pub(crate) async fn connect(config: &ClientConfig) -> Result<(QuicSink, QuicStre
         datagrams: config.datagrams,
     };
     Ok((sink, QuicStream { held, control, events: receive, had: BytesMut::new(), ended: false }))
+}
+
+async fn dial(
+    server: SocketAddr,
+    config: quinn::ClientConfig,
+    host: &str,
+    address: &str,
+) -> Result<(Connection, Endpoint), ClientError> {
+    let any: SocketAddr = match server {
+        SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
+        SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
+    };
+    let address = address.to_owned();
+    let endpoint = match Endpoint::client(any) {
+        Ok(endpoint) => endpoint,
+        Err(source) => return Err(ClientError::Unreachable { address, source }),
+    };
+    match endpoint.connect_with(config, server, host) {
+        Ok(connecting) => match connecting.await {
+            Ok(connection) => Ok((connection, endpoint)),
+            Err(error) => Err(explained(&error, address)),
+        },
+        Err(error) => Err(ClientError::Config { address, reason: error.to_string() }),
+    }
 }
 
 fn request(config: &ClientConfig, url: Url) -> Result<ConnectRequest, ClientError> {
@@ -368,6 +398,8 @@ fn transport() -> TransportConfig {
 
 /// As the server's.
 const DEFAULT_PORT: u16 = 8443;
+/// Of one name, tried at once.
+const MAX_ADDRESSES: usize = 4;
 /// Bytes before each message, which say how long it is.
 const LENGTH: usize = 4;
 /// A multiple of the bytes of one, two and four channels of 8, 16, 24 and 32 bit.
