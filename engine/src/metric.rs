@@ -12,11 +12,17 @@ pub fn describe() {
     describe_counter!("sessions_slow_total", "Connections given up because the client did not read");
     describe_counter!("sessions_detached_total", "Times that a session went on without a connection");
     describe_counter!("sessions_resumed_total", "Sessions that went on over another connection");
-    describe_counter!("sessions_taken_over_total", "Connections closed because another took the session over");
+    describe_counter!(
+        "sessions_taken_over_total",
+        "Connections closed because another took the session over"
+    );
     describe_counter!("sessions_recovered_total", "Sessions made again from what a killed process had left");
     describe_counter!("sessions_expired_total", "Sessions whose client did not come back in time");
     describe_counter!("journal_failures_total", "Journals of sessions that could not be written");
-    describe_counter!("journals_given_up_total", "Sessions that a kill of the process would end from then on");
+    describe_counter!(
+        "journals_given_up_total",
+        "Sessions that a kill of the process would end from then on"
+    );
     describe_counter!("audio_chunks_lost_total", "Numbered chunks that never came");
     describe_counter!("peers_silent_total", "Connections lost because the peer answered no ping");
     describe_counter!("handshakes_refused_total", "Handshakes answered with an HTTP error, by status");

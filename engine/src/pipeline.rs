@@ -14,7 +14,7 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
-use self::waiting::wait;
+use self::waiting::{rest, wait};
 use crate::{
     Engine,
     outbox::{self, Outgoing},
@@ -48,7 +48,13 @@ pub async fn serve(
         }
     };
     match run(&mut live, &mut receive, &connection.outbox, &stop).await {
+        Exit::Over(goodbye) if !live.session.is_resumable() => {
+            drop(live);
+            connection.part(&mut receive, goodbye).await;
+        }
         Exit::Over(goodbye) => {
+            // Others may have its slot; where there is no other place it keeps it.
+            let _ = rest(&engine, &mut live);
             let read = tokio::select! {
                 read = connection.part(&mut receive, goodbye) => read,
                 // Whoever has not read the end comes for it over another connection.
@@ -61,7 +67,7 @@ pub async fn serve(
                 },
             };
             drop(receive);
-            if !read && live.session.is_resumable() {
+            if !read {
                 wait(&engine, live, &stop).await;
             }
         }
@@ -98,8 +104,10 @@ impl Connection {
         let Some((code, reason)) = goodbye else { return false };
         let Self { outbox, writer, patience } = self;
         let parting = async {
-            // Fails when the peer is gone, who needs no goodbye.
-            let _ = outbox.send(Outgoing::Close(code, reason)).await;
+            if outbox.send(Outgoing::Close(code, reason)).await.is_err() {
+                // The peer is gone, and needs no goodbye.
+                return false;
+            }
             drop(outbox);
             // A socket closed with unread input is reset, and what it was told last is lost with it.
             let unread = async {
@@ -328,6 +336,7 @@ async fn run(
     let mut drain_at = None;
     let mut cut = false;
     let mut revoked = false;
+    let mut gone = false;
 
     loop {
         session.conclude();
@@ -378,7 +387,10 @@ async fn run(
                     false
                 }
             },
-            () = outbox.closed() => true,
+            () = outbox.closed(), if !gone => {
+                gone = true;
+                true
+            }
             () = session.advance(), if !sending => false,
             _ = tick.tick() => {
                 session.on_tick();

@@ -149,7 +149,9 @@ async fn a_user_has_so_many_sessions_at_once_and_another_has_others() {
         conversation.wait_for(|message| matches!(message, ServerMessage::StreamStarted { .. })).await;
         open.push(conversation);
     }
-    let refused = Conversation::of_user(Arc::clone(&engine), "ada").read_to_end().await;
+    let refused = Conversation::of_user(Arc::clone(&engine), "ada");
+    refused.send(start_message()).await;
+    let refused = refused.read_to_end().await;
     let ServerMessage::Error { code, message, fatal, retry_after_ms } = &refused.events[0].message else {
         panic!("{:?}", refused.events)
     };
@@ -173,7 +175,9 @@ async fn a_full_server_says_so_and_when_to_come_back() {
     first.send(json(&start_message())).await.unwrap();
     first.next().await.unwrap().unwrap();
     for _ in 0..20 {
-        let (last, code) = goodbye(open(address).await).await;
+        let mut refused = open(address).await;
+        refused.send(json(&start_message())).await.unwrap();
+        let (last, code) = goodbye(refused).await;
         let Some(ServerMessage::Error { fatal: true, retry_after_ms: Some(_), .. }) = last else {
             panic!("{last:?}")
         };

@@ -74,7 +74,7 @@ pub(super) async fn wait(engine: &Engine, mut live: Box<Live>, stop: &Cancellati
 }
 
 /// A session that computes nothing needs no slot; false when there is no other place for it.
-fn rest(engine: &Engine, live: &mut Live) -> bool {
+pub(super) fn rest(engine: &Engine, live: &mut Live) -> bool {
     if matches!(live.place, Place::Slot(_)) {
         let Some(place) = engine.resumables.resting_place() else { return false };
         live.place = place;

@@ -65,11 +65,11 @@ impl Session {
         }
         let expected = stream.next_seq;
         let seq = seq.unwrap_or(expected);
-        if seq < expected {
+        if seq < expected || stream.early.has(seq) {
             metrics::counter!("audio_chunks_repeated_total").increment(1);
             return Ok(());
         }
-        if self.journal.is_some() && !stream.early.has(seq) {
+        if self.journal.is_some() {
             let header = FrameHeader { channel: index, seq, last }.to_bytes();
             self.log(&Record::Audio(&[&header[..], bytes].concat()));
         }
