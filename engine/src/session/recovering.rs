@@ -19,7 +19,8 @@ use super::{
     draft::Draft,
     hearing::HeardQuestion,
     journal::{Journal, Record, read},
-    known, parse,
+    opening::known,
+    parse,
 };
 use crate::{
     Engine,
