@@ -27,7 +27,6 @@ use protocol::{
     AnswerMode, AudioFormat, ClientMessage, CloseCode, ConfigUpdate, EndReason, Limits, MarkerId, Role,
     ServerMessage, Totals,
 };
-use sha2::Digest as _;
 use tokio::{
     sync::mpsc,
     time::{Instant, sleep_until},
@@ -231,6 +230,10 @@ impl Session {
             (Some(Ending::Leaving), _) => return,
             (Some(_), Ending::Client | Ending::Shutdown | Ending::Idle) => return,
             _ => {}
+        }
+        if matches!(ending, Ending::Fatal(CloseCode::Unauthenticated, _)) {
+            // Perhaps the account is being erased.
+            self.drop_journal();
         }
         let first = self.ending.is_none();
         tracing::info!(session_id = self.id, ending = ending.name(), "session ending");
@@ -485,6 +488,9 @@ impl Drop for Session {
             self.engine.memories.forget(&self.access.principal, &self.id, self.hearing.key);
         } else {
             self.remember();
+        }
+        if self.ending != Some(Ending::Leaving) {
+            self.drop_journal();
         }
     }
 }

@@ -179,7 +179,7 @@ impl Session {
         for record in records.by_ref() {
             session.replay(record);
             count += 1;
-            if count % RECORDS_AT_ONCE == 0 {
+            if count.is_multiple_of(RECORDS_AT_ONCE) {
                 yield_now().await;
             }
         }

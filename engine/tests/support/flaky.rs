@@ -115,6 +115,11 @@ pub(crate) fn play_as(schedule: &mut Schedule) -> Vec<ServerEvent> {
     runtime.block_on(async {
         let mut client = Client::new();
         client.play(schedule).await;
+        sleep(Duration::from_millis(10)).await;
+        assert!(
+            client.journals.0.lock().unwrap().is_empty(),
+            "nothing of a session that was read to its end is left"
+        );
         client.events
     })
 }

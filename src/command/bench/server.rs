@@ -90,6 +90,7 @@ impl Under {
             .arg("--ready-file")
             .arg(&ready_file)
             .env("INTERVIEWAI_AUDIO__PORT", "0")
+            .env("INTERVIEWAI_AUDIO__QUIC_PORT", "0")
             .env("INTERVIEWAI_API__PORT", "0")
             .env("INTERVIEWAI_DATA_DIR", folder.path().join("data"))
             // All of them come from one address, and as fast as the bench wants.
