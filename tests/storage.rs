@@ -70,7 +70,8 @@ async fn a_session_that_is_not_to_be_kept_is_told_to_no_store() {
 
 #[test]
 fn what_was_kept_survives_kill_9_of_the_server() {
-    let environment = [("INTERVIEWAI_AUTH", "accounts")];
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
+    let environment = [("INTERVIEWAI_AUTH", "accounts"), ("INTERVIEWAI_AUDIO__PORT", port.as_str())];
     let server = Server::start(&environment);
     let user = enter(&server, "ann@example.org");
     let session = live(&server, &user, &["--speed", "1"]);
@@ -78,9 +79,9 @@ fn what_was_kept_survives_kill_9_of_the_server() {
     let before = wait_for("the first turn", || with_a_turn(&user));
     assert!(!session.is_finished(), "it is killed in mid-session");
     let folder = server.kill();
-    session.join().unwrap().expect_err("the connection broke");
-
     let server = Server::start_in(folder, &environment);
+    let refused = session.join().unwrap().unwrap_err();
+    assert!(refused.contains("ticket"), "it came back, and its ticket opens nothing twice: {refused}");
     // The same login, as the keys are kept too.
     let user = Http::new(&server.http).with_token(user.token());
     let after = wait_for("the store", || with_a_turn(&user));

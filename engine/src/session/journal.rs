@@ -3,7 +3,15 @@
 //! A record survives the process once it is written; nothing waits for a disk. What cannot be written in time costs
 //! durability, never the conversation. Not here: where journals lie (`ports`), reading one back (`recovering`).
 
-use std::{collections::VecDeque, future::pending, time::Duration};
+use std::{
+    collections::VecDeque,
+    future::pending,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use codecs::SampleIndex;
 use protocol::{ConfigUpdate, StartStream};
@@ -141,7 +149,9 @@ impl<'a> Iterator for Records<'a> {
 
 /// The journal of a session that is being served.
 pub(super) struct Journal {
-    tell: mpsc::Sender<Told>,
+    tell: mpsc::Sender<Vec<u8>>,
+    /// Nobody needs it any more; the writer looks once it has been told everything.
+    over: Arc<AtomicBool>,
     written: watch::Receiver<Written>,
     /// Not yet handed to the writer.
     batch: Vec<u8>,
@@ -149,11 +159,6 @@ pub(super) struct Journal {
     length: u64,
     /// When what is not written yet was appended, oldest first.
     waiting: VecDeque<(u64, Instant)>,
-}
-
-enum Told {
-    Write(Vec<u8>),
-    Remove,
 }
 
 /// How far the writer is.
@@ -166,17 +171,16 @@ enum Written {
 impl Journal {
     /// Starts the writing task among `writers`, after `length` bytes that are there already.
     pub(super) fn start(mut writer: Box<dyn JournalWriter>, writers: &TaskTracker, length: u64) -> Self {
-        let (tell, mut told) = mpsc::channel(CAPACITY);
+        let (tell, mut told) = mpsc::channel::<Vec<u8>>(CAPACITY);
         let (progress, written) = watch::channel(Written::UpTo(length));
+        let over = Arc::new(AtomicBool::new(false));
+        let is_over = Arc::clone(&over);
         writers.spawn(async move {
             let mut length = length;
-            while let Some(next) = told.recv().await {
-                let Told::Write(bytes) = next else {
-                    if let Err(error) = writer.remove().await {
-                        tracing::warn!(%error, "the journal of a session that is over could not be removed");
-                    }
-                    return;
-                };
+            while let Some(bytes) = told.recv().await {
+                if is_over.load(Ordering::Acquire) {
+                    break;
+                }
                 length += bytes.len() as u64;
                 if let Err(error) = writer.append(bytes).await {
                     metrics::counter!("journal_failures_total").increment(1);
@@ -187,8 +191,13 @@ impl Journal {
                 }
                 progress.send_replace(Written::UpTo(length));
             }
+            if is_over.load(Ordering::Acquire)
+                && let Err(error) = writer.remove().await
+            {
+                tracing::warn!(%error, "the journal of a session that is over could not be removed");
+            }
         });
-        Self { tell, written, batch: Vec::new(), length, waiting: VecDeque::new() }
+        Self { tell, over, written, batch: Vec::new(), length, waiting: VecDeque::new() }
     }
 
     pub(super) fn begin(&mut self, beginning: &Beginning) {
@@ -240,7 +249,7 @@ impl Journal {
             && let Ok(permit) = self.tell.try_reserve()
         {
             self.waiting.push_back((self.length, Instant::now()));
-            permit.send(Told::Write(std::mem::take(&mut self.batch)));
+            permit.send(std::mem::take(&mut self.batch));
         }
         true
     }
@@ -261,9 +270,9 @@ impl Journal {
         }
     }
 
-    /// The session is over: nobody needs it any more. Told in vain, it is swept away later.
+    /// The session is over: nobody needs it any more.
     pub(super) fn remove(self) {
-        let _ = self.tell.try_send(Told::Remove);
+        self.over.store(true, Ordering::Release);
     }
 }
 

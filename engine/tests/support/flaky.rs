@@ -115,11 +115,10 @@ pub(crate) fn play_as(schedule: &mut Schedule) -> Vec<ServerEvent> {
     runtime.block_on(async {
         let mut client = Client::new();
         client.play(schedule).await;
-        sleep(Duration::from_millis(10)).await;
-        assert!(
-            client.journals.0.lock().unwrap().is_empty(),
-            "nothing of a session that was read to its end is left"
-        );
+        // Who lost the connection just when the end had come might still have come back for it.
+        sleep(Duration::from_secs(150)).await;
+        let left = client.journals.0.lock().unwrap().len();
+        assert_eq!(left, 0, "nothing of a session that is over is left");
         client.events
     })
 }
