@@ -44,7 +44,9 @@ impl VoiceActivityDetector for EarshotVad {
     }
 
     fn reset(&mut self) {
-        self.detector = None;
+        if let Some(detector) = &mut self.detector {
+            detector.reset();
+        }
         self.filled = 0;
         self.score = 0.0;
     }
