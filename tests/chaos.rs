@@ -117,5 +117,5 @@ fn pause(time: Duration) {
     thread::sleep(time);
 }
 
-/// `INTERVIEWAI_KILLS=100` takes four minutes.
+/// `INTERVIEWAI_KILLS=100` took 200 s.
 const KILLS: usize = 10;

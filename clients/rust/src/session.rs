@@ -375,7 +375,7 @@ impl Driver {
                 self.ring.rewind(next_seq, *next_control);
             }
             ServerMessage::Error {
-                code: CloseCode::Overloaded | CloseCode::Leaving,
+                code: CloseCode::Overloaded | CloseCode::Leaving | CloseCode::TooMany,
                 message,
                 retry_after_ms,
                 ..

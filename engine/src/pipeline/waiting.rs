@@ -25,12 +25,15 @@ pub(super) async fn wait(engine: &Engine, mut live: Box<Live>, stop: &Cancellati
     let mut tick = interval(ACK_INTERVAL);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut drain_at = None;
-    let (mut leaving, mut cut, mut revoked) = (false, false, false);
+    let (mut leaving, mut stopping, mut cut, mut revoked) = (false, false, false, false);
     loop {
         live.session.conclude();
         live.session.flush();
         let over = live.session.goodbye().is_some();
         if over && (leaving || !rest(engine, &mut live)) {
+            if stopping {
+                live.session.leave_journal();
+            }
             return;
         }
         if live.session.is_ending_early() && drain_at.is_none() {
@@ -66,7 +69,7 @@ pub(super) async fn wait(engine: &Engine, mut live: Box<Live>, stop: &Cancellati
                 session.end(Ending::Fatal(CloseCode::Unauthenticated, REVOKED.to_owned()));
             }
             () = stop.cancelled(), if !leaving => {
-                leaving = true;
+                (leaving, stopping) = (true, true);
                 session.end(Ending::Shutdown);
             }
         }

@@ -131,7 +131,7 @@ fn json(event: &ServerEvent) -> Arc<str> {
     serde_json::to_string(event).expect("events are plain data").into()
 }
 
-/// About half an hour of a conversation with interim texts and answers. A client that misses more is told so.
+/// Thousands of events. A client that misses more is told so.
 const MAX_KEPT_BYTES: usize = 1 << 20;
 
 #[cfg(test)]

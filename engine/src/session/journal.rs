@@ -14,7 +14,7 @@ use std::{
 };
 
 use codecs::SampleIndex;
-use protocol::{ConfigUpdate, StartStream};
+use protocol::{ConfigUpdate, FrameHeader, StartStream};
 use serde::{Deserialize, Serialize};
 use tokio::{
     sync::{mpsc, watch},
@@ -221,6 +221,11 @@ impl Journal {
             Record::NoText { turn } => self.write(NO_TEXT, &[&turn.to_be_bytes()]),
         }
         self.length
+    }
+
+    /// Appends a chunk of audio, as [`Record::Audio`] is read back, with one copy of it.
+    pub(super) fn append_audio(&mut self, header: FrameHeader, audio: &[u8]) {
+        self.write(AUDIO, &[&header.to_bytes(), audio]);
     }
 
     fn write(&mut self, kind: u8, parts: &[&[u8]]) {

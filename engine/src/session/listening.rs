@@ -69,11 +69,9 @@ impl Session {
             metrics::counter!("audio_chunks_repeated_total").increment(1);
             return Ok(());
         }
-        if self.journal.is_some() {
-            let header = FrameHeader { channel: index, seq, last }.to_bytes();
-            self.log(&Record::Audio(&[&header[..], bytes].concat()));
+        if let Some(journal) = &mut self.journal {
+            journal.append_audio(FrameHeader { channel: index, seq, last }, bytes);
         }
-        let stream = &mut self.hearing.streams[usize::from(index)];
         if seq > expected {
             if !stream.early.keep(seq, last, bytes) {
                 self.give_up_gap(usize::from(index));

@@ -94,6 +94,11 @@ impl Session {
         }
     }
 
+    /// The process ends, and the client has not read everything: it comes for the rest when the server is back.
+    pub(crate) fn leave_journal(&mut self) {
+        self.journal = None;
+    }
+
     /// Keeps nothing any more.
     pub(super) fn drop_journal(&mut self) {
         if let Some(journal) = self.journal.take() {
