@@ -32,12 +32,18 @@ use server::Server;
 fn an_audio_worklet_s_pcm_is_heard_and_answered() {
     let Some(report) = report_of("worklet", Origin::Allowed, Carrier::WebSocket) else { return };
     check_pcm(&report);
+    assert_eq!(report["closed"]["code"], 1000);
 }
 
 #[test]
 fn an_audio_worklet_s_pcm_is_heard_and_answered_over_web_transport() {
     let Some(report) = report_of("worklet", Origin::Allowed, Carrier::WebTransport) else { return };
     check_pcm(&report);
+    // Chromium forgets the code when it reads QUIC's own close together with it: web-transport-quinn waits 100 ms between
+    // them, and a busy machine's browser may sleep longer. `transport_conformance` pins the code.
+    let closed = &report["closed"];
+    let forgotten = closed["reason"] == "WebTransportError: Connection lost.";
+    assert!(closed["code"] == 1000 || forgotten, "{closed}");
 }
 
 #[track_caller]
@@ -54,6 +60,7 @@ fn check_pcm(report: &Value) {
 fn a_media_recorder_s_webm_is_heard_and_answered() {
     let Some(report) = report_of("media", Origin::Allowed, Carrier::WebSocket) else { return };
     check_conversation(&report);
+    assert_eq!(report["closed"]["code"], 1000);
 }
 
 #[test]
@@ -178,7 +185,6 @@ fn check_conversation(report: &Value) {
     let ack = last(report, "ack");
     assert_eq!(ack["next_seq"], chunks(report).len(), "every message was acknowledged");
     assert_eq!(ack["audio_ms"], totals["audio_ms"]);
-    assert_eq!(report["closed"]["code"], 1000);
 }
 
 /// The last event of this type.
