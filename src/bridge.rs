@@ -6,18 +6,21 @@
 //! | `candidates` | who the candidate is, and what they prefer |
 //! | `recording` | what is kept of a session |
 //! | `metering` | what is left of a plan |
+//! | `journals` | what a live session needs to go on at another server |
 //! | `revocation` | which live sessions must end, as their login did |
 //!
 //! Not here: building either side (`compose`).
 
 mod access;
 mod candidates;
+mod journals;
 mod metering;
 mod recording;
 mod revocation;
 
 pub(crate) use access::Doors;
 pub(crate) use candidates::Candidates;
+pub(crate) use journals::SharedJournals;
 pub(crate) use metering::Meters;
 pub(crate) use recording::Histories;
 pub(crate) use revocation::watch as watch_revocations;

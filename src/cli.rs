@@ -77,9 +77,10 @@ pub(crate) struct Stream {
     #[arg(required = true, value_name = "FILE")]
     pub(crate) files: Vec<PathBuf>,
     /// The server (ws://, wss://, quic:// or https://, which is WebTransport); by default the one that `serve` runs with the same
-    /// settings
+    /// settings. Given again: another server, or another way to one, tried when those before it do not answer; a session
+    /// goes on there when its connection is lost
     #[arg(long, value_name = "URL")]
-    pub(crate) url: Option<String>,
+    pub(crate) url: Vec<String>,
     /// Trust the server with this certificate (SHA-256, 64 hexadecimal digits, as `serve` prints it) and no other
     #[arg(long, value_name = "SHA256")]
     pub(crate) certificate_sha256: Option<CertificateHash>,
@@ -179,6 +180,9 @@ pub(crate) struct BenchSessions {
     /// A server that runs already, instead of one that is started for this; its address says the transport
     #[arg(long, value_name = "URL")]
     pub(crate) url: Option<String>,
+    /// Trust the server at --url with this certificate (SHA-256, 64 hexadecimal digits) and no other
+    #[arg(long, value_name = "SHA256", requires = "url")]
+    pub(crate) certificate_sha256: Option<CertificateHash>,
     /// The process of the server at --url, on this machine, to measure its memory, CPU and descriptors
     #[arg(long, value_name = "PID", requires = "url")]
     pub(crate) pid: Option<u32>,

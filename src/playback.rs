@@ -10,7 +10,8 @@ use crate::{Error, recording::Recording, terminal::printable};
 
 /// How to play.
 pub(crate) struct Playback<'a> {
-    pub(crate) server: &'a ClientConfig,
+    /// The servers, or the ways to one, in the order in which they are tried.
+    pub(crate) servers: &'a [ClientConfig],
     pub(crate) recording: &'a Recording,
     /// 1 is real time, 0 as fast as the server listens.
     pub(crate) speed: f64,
@@ -30,7 +31,7 @@ impl Playback<'_> {
             config: self.config.clone(),
             resume: None,
         };
-        let config = SessionConfig::new(vec![self.server.clone()]);
+        let config = SessionConfig::new(self.servers.to_vec());
         let (sender, mut events) = open_session(config, start).await?;
         let mut pacer = Pacer::new(self.speed)?;
         let (started, mut first_sent) = tokio::sync::watch::channel(None);

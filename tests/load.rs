@@ -62,6 +62,13 @@ fn sessions_that_open_and_close_leave_nothing_behind() {
 }
 
 #[test]
+fn sessions_over_quic_are_held_too() {
+    let arguments = ["--count", "20", "--max-sessions", "20", "--talk", "0", "--seconds", "2"];
+    let (table, found) = bench(&[], &[&arguments[..], &["--transport", "quic"]].concat());
+    assert_eq!((&found["admitted"], &found["failed"]), (&20.into(), &serde_json::json!({})), "{table}");
+}
+
+#[test]
 fn an_idle_session_takes_little_memory() {
     let arguments = ["--count", "400", "--max-sessions", "400", "--talk", "0", "--seconds", "4"];
     let (table, found) = bench(&[], &arguments);

@@ -36,7 +36,8 @@ async fn from_registration_to_erasure_on_mongodb_redis_and_s3() {
     assert!(stores.document_with(SPOKEN).await, "the history is in MongoDB");
     assert!(stores.document_with("ann@example.org").await, "so is the account");
     assert_eq!(files_with(&server.data_dir(), SPOKEN), Vec::<PathBuf>::new(), "it is nowhere else");
-    assert!(!stores.redis_was_told(SPOKEN), "nothing that was said is in Redis");
+    assert!(stores.redis_was_told(SPOKEN), "a live session's journal was in Redis");
+    assert!(!stores.redis_holds(SPOKEN), "and is gone with it");
 
     // As a feature would put it; while it cannot be erased, neither is the account forgotten.
     let (_, me) = user.get("/api/v1/users/me");

@@ -6,7 +6,12 @@
 #[path = "support/server.rs"]
 mod server;
 
-use std::path::PathBuf;
+use std::{
+    net::{TcpListener, UdpSocket},
+    path::PathBuf,
+    thread,
+    time::Duration,
+};
 
 use serde_json::Value;
 use server::{Server, interviewai, run};
@@ -123,6 +128,85 @@ fn who_has_no_token_is_told_so_over_every_transport() {
         }
     }
     assert!(!server.log().contains(token));
+}
+
+/// Nothing answers over QUIC; later the server of a session over QUIC is killed, and what comes after it has none.
+#[test]
+fn who_gets_nowhere_over_quic_goes_on_over_the_web_socket() {
+    let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let nowhere = format!("quic://{}", silent.local_addr().unwrap());
+    let ports = [free_port(), free_port()];
+    let start = |folder, quic| {
+        let environment = [
+            ("INTERVIEWAI_AUDIO__PORT", &*ports[0]),
+            ("INTERVIEWAI_AUDIO__QUIC_PORT", &ports[1]),
+            ("INTERVIEWAI_AUDIO__QUIC", quic),
+        ];
+        Server::start_in(folder, &environment)
+    };
+    let server = start(tempfile::tempdir().unwrap(), "true");
+    let (quic_url, _, sha256) = quic(&server);
+    let ws = server.ws.clone();
+    let stream = |first: &str, speed: &str| {
+        let arguments = ["--json", "--speed", speed, "--silence", "1500", "--certificate-sha256", &sha256];
+        let mut command = interviewai();
+        command.arg("stream").args(arguments).args(["--url", first, "--url", &ws]).args(sample());
+        let (output, out, err) = run(&mut command);
+        assert!(output.status.success(), "{err}");
+        let events: Vec<Value> = out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        (finals(&events), err)
+    };
+    let (heard, _) = stream(&nowhere, "0");
+    assert_eq!(heard.len(), 2, "{heard:?}");
+
+    let (told, err) = thread::scope(|scope| {
+        let client = scope.spawn(|| stream(&quic_url, "2"));
+        pause(Duration::from_secs(3));
+        let folder = server.kill();
+        let _server = start(folder, "false");
+        client.join().unwrap()
+    });
+    assert_eq!(told, heard);
+    assert!(err.contains(&format!("resumed over {ws}")), "{err}");
+}
+
+/// The operator's own authority is believed, over TCP and over UDP, when it is named.
+#[tokio::test]
+async fn an_authority_that_is_named_is_believed() {
+    let folder = tempfile::tempdir().unwrap();
+    let (certificate, key) = (folder.path().join("cert.pem"), folder.path().join("key.pem"));
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
+    std::fs::write(&certificate, made.cert.pem()).unwrap();
+    std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+    let server = Server::start(&[
+        ("INTERVIEWAI_AUDIO__TLS_CERTIFICATE_FILE", certificate.to_str().unwrap()),
+        ("INTERVIEWAI_AUDIO__TLS_KEY_FILE", key.to_str().unwrap()),
+    ]);
+    let (quic_url, web, _) = quic(&server);
+    let other = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    for url in [&server.ws, &quic_url, &web] {
+        let mut config = client::ClientConfig::new(url.clone());
+        config.roots = Some(made.cert.pem().into_bytes());
+        let connected = client::connect(&config).await;
+        assert!(connected.is_ok(), "{url}: {:?}", connected.err());
+        for roots in [None, Some(other.cert.pem().into_bytes())] {
+            config.roots = roots;
+            let error = client::connect(&config).await.map(|_| ()).unwrap_err();
+            assert!(error.to_string().contains("is not trusted"), "{url}: {error}");
+        }
+        config.roots = Some(b"-----BEGIN CERTIFICATE-----\n?\n-----END CERTIFICATE-----\n".to_vec());
+        let error = client::connect(&config).await.map(|_| ()).unwrap_err();
+        assert!(error.to_string().contains("root certificates"), "{url}: {error}");
+    }
+}
+
+fn free_port() -> String {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string()
+}
+
+#[allow(clippy::disallowed_methods, reason = "a test's own thread waits for another process")]
+fn pause(time: Duration) {
+    thread::sleep(time);
 }
 
 #[test]

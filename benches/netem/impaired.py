@@ -111,12 +111,13 @@ def serve(program, folder, arguments):
     if arguments.transport not in said:
         server.kill()
         sys.exit(f"this build has no {arguments.transport} address: {said}")
-    return server, said[arguments.transport]
+    return server, said
 
 
-def measure(program, folder, url, arguments):
+def measure(program, folder, said, arguments):
     found = folder / "found.json"
-    command = ["ip", "netns", "exec", SPACES[0], program, "bench", "sessions", "--url", url, "--json", found,
+    command = ["ip", "netns", "exec", SPACES[0], program, "bench", "sessions", "--json", found,
+               "--url", said[arguments.transport], "--certificate-sha256", said["certificate_sha256"],
                "--count", arguments.count, "--talk", arguments.talk, "--seconds", arguments.seconds]
     if arguments.manifest:
         command += ["--manifest", arguments.manifest]
@@ -147,7 +148,7 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         link = Link([end(0), end(1)])
         link.start()
-        server, url = serve(program, pathlib.Path(folder), arguments)
+        server, said = serve(program, pathlib.Path(folder), arguments)
         try:
             print(f"{arguments.transport}, {arguments.count} sessions, {arguments.seconds} s a row; end of speech → final text, ms")
             print(f"{'delay':>7} {'loss':>5} {'finals':>7} {'p50':>6} {'p95':>6} {'worst':>6} {'lost':>5} {'failed':>7} {'dropped packets':>16}", flush=True)
@@ -155,7 +156,7 @@ def main():
                 for loss in map(float, arguments.loss.split(",")):
                     link.counts.clear()
                     link.delay_s, link.loss = delay / 1e3, loss / 1e2
-                    found = measure(program, pathlib.Path(folder), url, arguments)
+                    found = measure(program, pathlib.Path(folder), said, arguments)
                     link.loss = 0.0
                     final, losses = found["final_ms"], found["losses"]
                     lost = losses["clips_without_text"] + losses["markers_missing"]

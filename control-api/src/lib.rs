@@ -2,7 +2,7 @@
 //! later.
 //!
 //! One file a feature, read top to bottom; [`routes`](router) shows the whole surface. What features keep lies behind seams:
-//! [`storage`], [`cache`], [`blobs`], [`jobs`], [`mail`]. Not here: live sessions (`engine`), what is ready or counted (the
+//! [`storage`], [`cache`], [`blobs`], [`jobs`], [`mail`]; live sessions have [`journals`]. Not here: live sessions (`engine`), what is ready or counted (the
 //! caller says so through [`ApiState`]).
 
 pub mod auth;
@@ -16,6 +16,7 @@ pub mod history;
 pub mod idempotency;
 pub mod interviews;
 pub mod jobs;
+pub mod journals;
 pub mod limits;
 pub mod mail;
 mod metrics;

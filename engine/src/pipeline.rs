@@ -14,7 +14,7 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
-use self::waiting::{rest, wait};
+use self::waiting::wait;
 use crate::{
     Engine,
     outbox::{self, Outgoing},
@@ -54,7 +54,7 @@ pub async fn serve(
         }
         Exit::Over(goodbye) => {
             // Others may have its slot; where there is no other place it keeps it.
-            let _ = rest(&engine, &mut live);
+            let _ = engine.resumables.rest(&mut live.place);
             let read = tokio::select! {
                 read = connection.part(&mut receive, goodbye) => read,
                 // Whoever has not read the end comes for it over another connection.
@@ -74,6 +74,12 @@ pub async fn serve(
         Exit::Lost => {
             drop((connection, receive));
             wait(&engine, live, &stop).await;
+        }
+        Exit::Elsewhere => {
+            drop(live);
+            metrics::counter!("sessions_taken_over_total").increment(1);
+            let goodbye = tell(Refusal::taken_over(), &connection.outbox);
+            connection.part(&mut receive, goodbye).await;
         }
         Exit::Claimed(claim) => {
             live.session.detach();
@@ -133,6 +139,8 @@ enum Exit {
     Lost,
     /// Another connection takes the session over.
     Claimed(Claim),
+    /// Another server has taken it over.
+    Elsewhere,
 }
 
 /// Says why there is no session; the goodbye to close with.
@@ -223,7 +231,7 @@ async fn open(
     let slot = engine.registry.admit(&access)?;
     let opened = Session::open(Arc::clone(engine), access, start).await;
     let (session, registration) = opened.map_err(|error| Refusal::new(error.code, error.message))?;
-    Ok(Box::new(Live { session, place: Place::Slot(slot), registration }))
+    Ok(Box::new(Live { session, place: Place::among_the_served(slot), registration }))
 }
 
 /// Takes the session that `resume` names from the connection that has it, or had it.
@@ -234,11 +242,11 @@ async fn take_over(
     resume: &Resume,
     stop: &CancellationToken,
 ) -> Result<Box<Live>, Refusal> {
-    let claimed = match engine.resumables.claim(&access, &resume.token).await {
+    let claimed = match claim(engine, &access, &resume.token).await {
         Err(ClaimError::Unknown) => match recover(engine, &access, &resume.token).await? {
             Some(live) => Ok(live),
             // Another connection may be making it again just now.
-            None => engine.resumables.claim(&access, &resume.token).await,
+            None => claim(engine, &access, &resume.token).await,
         },
         claimed => claimed,
     };
@@ -251,17 +259,17 @@ async fn take_over(
             }
         }
     })?;
-    match &mut live.place {
-        Place::Slot(slot) => slot.set_access(&access),
-        // It is read to the end, and computes nothing.
-        Place::Resting(_) if live.session.goodbye().is_some() => {}
-        Place::Resting(_) => match engine.registry.admit(&access) {
-            Ok(slot) => live.place = Place::Slot(slot),
+    if live.place.is_resting() && live.session.goodbye().is_none() {
+        match engine.registry.admit(&access) {
+            Ok(slot) => live.place = Place::among_the_served(slot),
             Err(full) => {
                 go_on_waiting(engine, live, stop);
                 return Err(full.into());
             }
-        },
+        }
+    } else {
+        // One that is over is read to the end, and computes nothing.
+        live.place.slot.set_access(&access);
     }
     let token = live.registration.token().to_owned();
     match live.session.attach(access, start, &token, resume.last_event) {
@@ -276,18 +284,32 @@ async fn take_over(
     }
 }
 
+/// Takes the session with `token` from the connection that has it here, unless another server goes on with it by now.
+async fn claim(engine: &Engine, access: &Access, token: &str) -> Result<Box<Live>, ClaimError> {
+    let mut live = engine.resumables.claim(access, token).await?;
+    if let Some(journals) = engine.journals.as_ref().filter(|_| live.session.has_journal())
+        && journals.is_ours(&live.registration.key()).await == Ok(false)
+    {
+        live.session.leave_to_others();
+        return Err(ClaimError::Unknown);
+    }
+    Ok(live)
+}
+
 /// The session is as it was, for a client that asks as it should, or later.
 fn go_on_waiting(engine: &Arc<Engine>, live: Box<Live>, stop: &CancellationToken) {
     let (engine, stop) = (Arc::clone(engine), stop.clone());
     tokio::spawn(async move { wait(&engine, live, &stop).await });
 }
 
-/// Makes the session with `token` again that an earlier process served, if it left a journal.
+/// Makes the session with `token` again that an earlier process served, or another one, if there is a journal.
 async fn recover(engine: &Arc<Engine>, access: &Access, token: &str) -> Result<Option<Box<Live>>, Refusal> {
     let Some(journals) = &engine.journals else { return Ok(None) };
     let Some(registration) = engine.resumables.register_again(&access.principal, token) else {
         return Ok(None);
     };
+    // Before the journal is taken from whoever writes it.
+    let slot = engine.registry.admit(access)?;
     let kept = journals.reopen(&registration.key()).await.map_err(|error| {
         tracing::warn!(%error, "a session cannot be recovered");
         Refusal {
@@ -297,18 +319,9 @@ async fn recover(engine: &Arc<Engine>, access: &Access, token: &str) -> Result<O
         }
     })?;
     let Some(kept) = kept else { return Ok(None) };
-    let slot = engine.registry.admit(access)?;
     let recovered = Session::recover(Arc::clone(engine), access.clone(), kept).await;
     let session = recovered.map_err(|error| Refusal::new(error.code, error.message))?;
-    Ok(Some(Box::new(Live { session, place: Place::Slot(slot), registration })))
-}
-
-async fn revocation(place: &Place) {
-    match place {
-        Place::Slot(slot) => slot.revoked().await,
-        // Whoever comes for it is asked who they are.
-        Place::Resting(_) => std::future::pending().await,
-    }
+    Ok(Some(Box::new(Live { session, place: Place::among_the_served(slot), registration })))
 }
 
 fn parse_start(json: &[u8]) -> Result<StartStream, Refusal> {
@@ -341,6 +354,9 @@ async fn run(
     loop {
         session.conclude();
         session.flush();
+        if session.is_elsewhere() {
+            return Exit::Elsewhere;
+        }
         let sending = session.has_staged();
         if !sending {
             slow_at = None;
@@ -413,7 +429,7 @@ async fn run(
                 session.cut_drain();
                 false
             }
-            () = revocation(place), if !revoked => {
+            () = place.slot.revoked(), if !revoked => {
                 revoked = true;
                 session.end(Ending::Fatal(CloseCode::Unauthenticated, REVOKED.to_owned()));
                 false

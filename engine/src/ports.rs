@@ -6,6 +6,8 @@
 pub mod folder;
 pub mod memory;
 
+use std::time::Duration;
+
 use futures_util::future::{BoxFuture, FutureExt as _, ready};
 use protocol::{ConfigUpdate, ServerEvent};
 use secrecy::SecretString;
@@ -128,23 +130,50 @@ pub trait Journals: Send + Sync {
     /// A new journal under `key`, 64 hexadecimal digits that say nothing of whose it is.
     fn create(&self, key: &str) -> Box<dyn JournalWriter>;
 
-    /// Everything in the journal of `key`, and who writes it further; none when there is no such journal.
+    /// Everything in the journal of `key`, and who writes it further; none when there is no such journal. Whoever wrote it
+    /// before, here or elsewhere, is told [`JournalError::TakenOver`] from now on.
     fn reopen(&self, key: &str) -> BoxFuture<'static, Result<Option<KeptJournal>, PortError>>;
+
+    /// Whether no other process has reopened the journal that this one writes under `key`.
+    fn is_ours(&self, _key: &str) -> BoxFuture<'static, Result<bool, PortError>> {
+        ready(Ok(true)).boxed()
+    }
 }
 
 /// A journal that was found, and who writes it further.
 pub type KeptJournal = (Vec<u8>, Box<dyn JournalWriter>);
 
+/// Why a journal was not written.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum JournalError {
+    /// It cannot be kept; the session goes on without.
+    #[error(transparent)]
+    Failed(#[from] PortError),
+    /// Another process has reopened it, and goes on with the session.
+    #[error("another server goes on with the session")]
+    TakenOver,
+}
+
 /// Writes one journal.
 pub trait JournalWriter: Send {
     /// Appends `bytes`. On return they survive the process. Called in order, off the audio path.
-    fn append(&mut self, bytes: Vec<u8>) -> BoxFuture<'_, Result<(), PortError>>;
+    fn append(&mut self, bytes: Vec<u8>) -> BoxFuture<'_, Result<(), JournalError>>;
 
     /// Cuts off everything after the first `length` bytes: a record that was torn.
-    fn truncate(&mut self, length: u64) -> BoxFuture<'_, Result<(), PortError>>;
+    fn truncate(&mut self, length: u64) -> BoxFuture<'_, Result<(), JournalError>>;
 
     /// Forgets the journal; nothing is appended later.
-    fn remove(&mut self) -> BoxFuture<'_, Result<(), PortError>>;
+    fn remove(&mut self) -> BoxFuture<'_, Result<(), JournalError>>;
+
+    /// How often [`keep`](Self::keep) is to be called when nothing is appended; none for never.
+    fn keep_every(&self) -> Option<Duration> {
+        None
+    }
+
+    /// Says that the session is still served here, and asks whether it is.
+    fn keep(&mut self) -> BoxFuture<'_, Result<(), JournalError>> {
+        ready(Ok(())).boxed()
+    }
 }
 
 /// A limit of the plan is reached; the message says which and until when.

@@ -18,9 +18,12 @@ use crate::ports::{Access, PortError, SessionRecorder};
 pub(crate) struct Recorder {
     /// Boxed: a queue has room for 32 from the start.
     queue: mpsc::Sender<Box<ServerEvent>>,
-    /// Finals that found the queue full: bounded by the length of the session, a few a minute.
-    backlog: VecDeque<Box<ServerEvent>>,
+    /// What waits for the journal, or found the queue full, with the position that the journal must be written to: bounded by
+    /// the length of the session, a few a minute.
+    backlog: VecDeque<(u64, Box<ServerEvent>)>,
     failed: Arc<AtomicBool>,
+    /// Another server writes this session down.
+    abandoned: Arc<AtomicBool>,
 }
 
 impl Recorder {
@@ -37,6 +40,8 @@ impl Recorder {
         let (queue, mut events) = mpsc::channel::<Box<ServerEvent>>(CAPACITY);
         let failed = Arc::new(AtomicBool::new(false));
         let failure = Arc::clone(&failed);
+        let abandoned = Arc::new(AtomicBool::new(false));
+        let is_abandoned = Arc::clone(&abandoned);
         writers.spawn(async move {
             let note = |outcome: Result<(), PortError>| {
                 if let Err(error) = outcome {
@@ -49,13 +54,16 @@ impl Recorder {
             while let Some(event) = events.recv().await {
                 note(writer.write(&event).await);
             }
-            note(writer.close().await);
+            if !is_abandoned.load(Ordering::Acquire) {
+                note(writer.close().await);
+            }
         });
-        Self { queue, backlog: VecDeque::new(), failed }
+        Self { queue, backlog: VecDeque::new(), failed, abandoned }
     }
 
-    /// Keeps `event` if it belongs to history: final texts, what is asked and answered, and the end.
-    pub(crate) fn record(&mut self, event: &ServerEvent) {
+    /// Keeps `event` if it belongs to history, final texts, what is asked and answered, and the end, once the journal is written
+    /// up to `after`: who goes on with a session from its journal must not find more in its history.
+    pub(crate) fn record(&mut self, event: &ServerEvent, after: u64) {
         let kept = match &event.message {
             ServerMessage::Transcription(transcription) => transcription.is_final,
             ServerMessage::AnswerStarted { .. }
@@ -66,19 +74,23 @@ impl Recorder {
             _ => false,
         };
         if kept {
-            self.backlog.push_back(Box::new(event.clone()));
-            self.pump();
+            self.backlog.push_back((after, Box::new(event.clone())));
         }
     }
 
-    /// Moves the backlog on as far as the queue has room.
-    pub(crate) fn pump(&mut self) {
-        while let Some(event) = self.backlog.pop_front() {
+    /// Moves the backlog on, as far as the journal is written and the queue has room.
+    pub(crate) fn pump(&mut self, written: u64) {
+        while let Some((after, event)) = self.backlog.pop_front_if(|(after, _)| *after <= written) {
             if let Err(mpsc::error::TrySendError::Full(event)) = self.queue.try_send(event) {
-                self.backlog.push_front(event);
+                self.backlog.push_front((after, event));
                 return;
             }
         }
+    }
+
+    /// Another server goes on with the session: what it has not seen is dropped, and the end is not ours to tell.
+    pub(crate) fn abandon(self) {
+        self.abandoned.store(true, Ordering::Release);
     }
 
     /// Whether storage has failed at least once.

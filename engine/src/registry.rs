@@ -34,13 +34,14 @@ pub enum Full {
 /// A session's place; dropping it frees the place.
 #[derive(Debug)]
 pub struct Slot {
-    _permit: OwnedSemaphorePermit,
+    /// None once others may have the place.
+    permit: Option<OwnedSemaphorePermit>,
     revoked: CancellationToken,
     number: u64,
     live: Arc<Live>,
 }
 
-/// As many as there are slots taken.
+/// As many as there are slots, and those that were given back early.
 #[derive(Debug, Default)]
 struct Live {
     last: AtomicU64,
@@ -85,7 +86,7 @@ impl Registry {
         let number = live.last.fetch_add(1, Ordering::Relaxed);
         sessions.by_number.insert(number, (access.clone(), revoked.clone()));
         drop(sessions);
-        Ok(Slot { _permit: permit, revoked, number, live })
+        Ok(Slot { permit: Some(permit), revoked, number, live })
     }
 
     /// Ends the sessions whose access has been taken away; says how many. Their clients are told.
@@ -95,7 +96,7 @@ impl Registry {
         revoked.map(|(_, session)| session.cancel()).count()
     }
 
-    /// What each of the sessions being served was let in for.
+    /// What each of the sessions was let in for.
     pub fn accesses(&self) -> Vec<Access> {
         self.live.sessions().by_number.values().map(|(access, _)| access.clone()).collect()
     }
@@ -119,6 +120,17 @@ impl Slot {
         }
     }
 
+    /// Gives the place to others. The session is still known, for as long as this lives: it may be revoked.
+    pub(crate) fn give_back(&mut self) {
+        let mut sessions = self.live.sessions();
+        if self.permit.take().is_some()
+            && let Some((access, _)) = sessions.by_number.get(&self.number)
+        {
+            let principal = access.principal.clone();
+            sessions.give_back(&principal);
+        }
+    }
+
     /// Completes when the session's access is taken away. Cancel-safe.
     pub(crate) async fn revoked(&self) {
         self.revoked.cancelled().await;
@@ -129,10 +141,19 @@ impl Drop for Slot {
     fn drop(&mut self) {
         let mut sessions = self.live.sessions();
         let Some((access, _)) = sessions.by_number.remove(&self.number) else { return };
-        if let Some(taken) = sessions.per_user.get_mut(&access.principal) {
+        if self.permit.is_some() {
+            sessions.give_back(&access.principal);
+        }
+    }
+}
+
+impl Sessions {
+    /// One of the user's places.
+    fn give_back(&mut self, principal: &Principal) {
+        if let Some(taken) = self.per_user.get_mut(principal) {
             *taken -= 1;
             if *taken == 0 {
-                sessions.per_user.remove(&access.principal);
+                self.per_user.remove(principal);
             }
         }
     }
@@ -176,6 +197,11 @@ mod tests {
         let all: Vec<_> = (0..8).map(|_| registry.admit(&local).unwrap()).collect();
         assert_eq!((all.len(), registry.active()), (8, 10), "who has no account is not one user");
         drop((all, first));
+        let mut rests = registry.admit(&ada).unwrap();
+        rests.give_back();
+        rests.give_back();
+        assert_eq!((registry.active(), registry.revoke(|access| *access == ada)), (1, 2));
+        drop(rests);
         registry.admit(&ada).unwrap();
         assert_eq!(registry.live.sessions().per_user.len(), 1, "nothing is kept of who has left");
     }

@@ -42,12 +42,21 @@ pub(crate) struct Live {
     pub(crate) registration: Registration,
 }
 
-/// What a session takes up.
-pub(crate) enum Place {
-    /// A place among those that are served.
-    Slot(Slot),
-    /// It computes nothing, and waits for its client: some memory.
-    Resting(#[allow(dead_code, reason = "held, not read")] OwnedSemaphorePermit),
+/// What a session takes up: a place among those that are served, or, when it computes nothing and waits for its client, some
+/// memory.
+pub(crate) struct Place {
+    pub(crate) slot: Slot,
+    resting: Option<OwnedSemaphorePermit>,
+}
+
+impl Place {
+    pub(crate) fn among_the_served(slot: Slot) -> Self {
+        Self { slot, resting: None }
+    }
+
+    pub(crate) fn is_resting(&self) -> bool {
+        self.resting.is_some()
+    }
 }
 
 /// Why a session was not handed over.
@@ -73,6 +82,7 @@ impl Claim {
 
 /// Makes a session known by its token, until dropped.
 pub(crate) struct Registration {
+    principal: Principal,
     token: String,
     sessions: Arc<Mutex<HashMap<String, Entry>>>,
     claims: mpsc::Receiver<Claim>,
@@ -84,9 +94,9 @@ impl Registration {
         &self.token
     }
 
-    /// Under which its journal lies: says nothing of the token.
+    /// Under which its journal lies: says nothing of the token, and is another one for another user.
     pub(crate) fn key(&self) -> String {
-        journal_key(&self.token)
+        journal_key(&self.principal, &self.token)
     }
 
     /// The next claim. Cancel-safe; never ready when there is none.
@@ -125,7 +135,7 @@ impl Resumables {
             };
             lock(&self.sessions).insert(token.clone(), entry);
         }
-        Registration { token, sessions: Arc::clone(&self.sessions), claims }
+        Registration { principal: principal.clone(), token, sessions: Arc::clone(&self.sessions), claims }
     }
 
     /// Makes a session known that an earlier process knew by `token`, before it is made again: nobody else does that
@@ -138,7 +148,12 @@ impl Resumables {
         let (claim, claims) = mpsc::channel(CLAIMS);
         let entry = Entry { principal: principal.clone(), session_id: None, claims: claim };
         sessions.insert(token.to_owned(), entry);
-        Some(Registration { token: token.to_owned(), sessions: Arc::clone(&self.sessions), claims })
+        Some(Registration {
+            principal: principal.clone(),
+            token: token.to_owned(),
+            sessions: Arc::clone(&self.sessions),
+            claims,
+        })
     }
 
     /// The session that `token` names, if `access` is its user's, taken from the connection that serves it.
@@ -161,15 +176,22 @@ impl Resumables {
         }
     }
 
-    /// A place for a session that computes nothing and waits for its client, or `None` when there are too many of those.
-    pub(crate) fn resting_place(&self) -> Option<Place> {
-        Arc::clone(&self.resting).try_acquire_owned().ok().map(Place::Resting)
+    /// Gives others the slot of a session that computes nothing and waits for its client; false when there are too many of those.
+    pub(crate) fn rest(&self, place: &mut Place) -> bool {
+        if !place.is_resting() {
+            let Ok(resting) = Arc::clone(&self.resting).try_acquire_owned() else { return false };
+            place.resting = Some(resting);
+            place.slot.give_back();
+        }
+        true
     }
 }
 
-/// Under which the journal of the session with `token` lies.
-pub(crate) fn journal_key(token: &str) -> String {
-    Sha256::digest(token).iter().map(|byte| format!("{byte:02x}")).collect()
+/// Under which the journal of the session of `principal` with `token` lies.
+fn journal_key(principal: &Principal, token: &str) -> String {
+    // Tokens of clients may be anything; users hold no zero byte.
+    let digest = Sha256::new().chain_update(&principal.user).chain_update([0]).chain_update(token).finalize();
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn lock(sessions: &Mutex<HashMap<String, Entry>>) -> MutexGuard<'_, HashMap<String, Entry>> {

@@ -65,6 +65,8 @@ pub(crate) struct Session {
     events: EventLog,
     /// None when there is nothing to keep it in, it failed, or the client wants no trace.
     journal: Option<Journal>,
+    /// Another server goes on with it: nothing is said or kept any more here.
+    elsewhere: bool,
     /// While the session is being made again from its journal.
     replay: Option<Box<Replay>>,
     /// As the client described it, and must again when it comes back.
@@ -201,8 +203,8 @@ impl Session {
     fn configure(&mut self, config: SessionConfig) {
         self.hearing.set_config(&config);
         if !config.save_history {
-            self.recorder = None;
             self.drop_journal();
+            self.recorder = None;
         } else if self.recorder.is_none() {
             self.recorder = Some(record(&self.engine, &self.access, &self.id, &self.run));
         }
@@ -346,8 +348,12 @@ impl Session {
 
     /// Whether events wait for room in the outbox.
     pub(crate) fn has_staged(&self) -> bool {
-        let written = self.journal.as_ref().map_or(u64::MAX, Journal::written);
-        self.events.has_sendable(written) && self.ending != Some(Ending::Gone)
+        self.events.has_sendable(self.written()) && self.ending != Some(Ending::Gone)
+    }
+
+    /// How far the journal is written; without one, nothing waits for it.
+    fn written(&self) -> u64 {
+        self.journal.as_ref().map_or(u64::MAX, Journal::written)
     }
 
     /// Whether there are events that were not sent, be it that their record is not written yet.
@@ -411,11 +417,10 @@ impl Session {
             let heard_ms = self.hearing.heard().as_ms();
             self.minutes.ask(&*self.engine.meter, &self.access.principal, heard_ms);
         }
-        if let Some(recorder) = &mut self.recorder {
-            recorder.pump();
-            if recorder.failed() && !std::mem::replace(&mut self.history_warned, true) {
-                self.warn("history_unavailable", "this session is not being kept in the history".to_owned());
-            }
+        if self.recorder.as_ref().is_some_and(Recorder::failed)
+            && !std::mem::replace(&mut self.history_warned, true)
+        {
+            self.warn("history_unavailable", "this session is not being kept in the history".to_owned());
         }
     }
 
@@ -445,11 +450,15 @@ impl Session {
             return replay.expect(message);
         }
         let (event, json) = self.events.push(message);
-        if let Some(recorder) = &mut self.recorder {
-            recorder.record(&event);
-        }
+        let mut after = 0;
         if let Some(journal) = &mut self.journal {
-            self.events.hold_last(journal.append(&Record::Event(json.as_bytes())));
+            after = journal.append(&Record::Event(json.as_bytes()));
+            self.events.hold_last(after);
+        }
+        let written = self.written();
+        if let Some(recorder) = &mut self.recorder {
+            recorder.record(&event, after);
+            recorder.pump(written);
         }
     }
 
@@ -491,6 +500,10 @@ impl Drop for Session {
         }
         if self.ending != Some(Ending::Leaving) {
             self.drop_journal();
+        }
+        // A journal that is left for another process has been flushed, and is being written.
+        if let Some(recorder) = &mut self.recorder {
+            recorder.pump(u64::MAX);
         }
     }
 }

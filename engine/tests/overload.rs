@@ -23,7 +23,7 @@ use counters::Counters;
 use engine::{
     Engine,
     ports::{Access, AuthError, Authorizer, Credentials, Principal},
-    server,
+    server::{self, Listeners, tls::Tls},
     transport::Frame,
 };
 use futures_util::{
@@ -205,6 +205,27 @@ async fn slow_handshakes_are_cut_off_and_hold_up_nobody() {
     let _ = timeout(PATIENCE, silent.read_to_end(&mut said)).await.expect("the silent one is cut off");
     let _ = timeout(PATIENCE, dripping.read_to_end(&mut said)).await.expect("the dripping one is cut off");
     timeout(PATIENCE, drops).await.expect("it cannot write any more").unwrap();
+}
+
+#[tokio::test]
+async fn a_tls_handshake_that_nobody_finishes_is_cut_off() {
+    let websocket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = websocket.local_addr().unwrap();
+    let tls = Some(Tls::self_signed().unwrap());
+    let listeners = Listeners { websocket, tls, quic: None };
+    let engine = Setup::hearing("Well.").engine();
+    tokio::spawn(server::serve(engine, listeners, Arc::from([]), CancellationToken::new()));
+    let silent = TcpStream::connect(address).await.unwrap();
+    let mut half = TcpStream::connect(address).await.unwrap();
+    // A handshake record that says 512 bytes follow: RFC 8446, 5.1.
+    half.write_all(&[22, 3, 1, 2, 0, 1]).await.unwrap();
+    let mut plain = TcpStream::connect(address).await.unwrap();
+    plain.write_all(HANDSHAKE.as_bytes()).await.unwrap();
+    let mut said = Vec::new();
+    for mut socket in [silent, half, plain] {
+        let _ = timeout(PATIENCE, socket.read_to_end(&mut said)).await.expect("it is cut off");
+    }
+    assert!(!said.windows(4).any(|at| at == b"HTTP"), "who speaks no TLS is told nothing else");
 }
 
 #[tokio::test]

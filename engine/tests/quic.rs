@@ -1,5 +1,9 @@
 //! The QUIC listener over real sockets: who is let in, what the others are told, and what a session survives.
+#![allow(clippy::unwrap_used)]
 
+#[path = "support/counters.rs"]
+#[allow(dead_code, reason = "`losses` reads whole families")]
+mod counters;
 #[path = "support/harness.rs"]
 #[allow(dead_code, reason = "the harness serves conversations too; this file uses its engine")]
 mod harness;
@@ -8,17 +12,18 @@ mod peer;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
+use counters::Counters;
 use engine::{
     ports::memory::SharedToken,
     server::{self, Listeners, quic::QuicListener, tls::Tls},
 };
-use harness::{Setup, speech, start_message};
+use harness::{Setup, silence, speech, start_message};
 use peer::{QuicPeer, code, connect};
 use protocol::{AudioFormat, ClientMessage, Codec, FrameHeader, Framing, Role, ServerEvent, ServerMessage};
 use tokio::{
     net::{TcpListener, UdpSocket},
     task::JoinHandle,
-    time::timeout,
+    time::{sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
 use url::Url;
@@ -28,6 +33,8 @@ use web_transport_quinn::{
     proto::{ConnectError::WrongStatus, ConnectRequest},
 };
 
+/// Long enough for any machine: nothing here is a measurement.
+const PATIENCE: Duration = Duration::from_secs(60);
 const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 const RAW: &str = protocol::QUIC_ALPN;
 const H3: &str = web_transport_quinn::ALPN;
@@ -39,8 +46,11 @@ struct Server {
 }
 
 async fn start(with_token: bool) -> Server {
-    let mut engine =
-        Arc::into_inner(Setup::hearing("How would you test this?").engine()).expect("not shared yet");
+    start_with(with_token, Setup::hearing("How would you test this?")).await
+}
+
+async fn start_with(with_token: bool, setup: Setup) -> Server {
+    let mut engine = Arc::into_inner(setup.engine()).expect("not shared yet");
     if with_token {
         engine.authorizer = Arc::new(SharedToken::new(TOKEN.into()));
     }
@@ -255,6 +265,114 @@ async fn a_session_goes_on_when_the_client_s_address_changes() {
     assert_eq!(end(&mut peer).await, (None, Some(1000)));
 }
 
+/// A relay that loses every tenth packet and lets others overtake, both ways.
+async fn bad_way(to: SocketAddr) -> SocketAddr {
+    let (outer, inner) = (socket().await, socket().await);
+    inner.connect(to).await.expect("a way");
+    let address = outer.local_addr().expect("bound");
+    let (outer, inner) = (Arc::new(outer), Arc::new(inner));
+    let client = Arc::new(std::sync::OnceLock::new());
+    for up in [true, false] {
+        let (outer, inner, client) = (Arc::clone(&outer), Arc::clone(&inner), Arc::clone(&client));
+        tokio::spawn(async move {
+            let mut random = fastrand::Rng::with_seed(3);
+            let mut buffer = [0; 2_048];
+            loop {
+                let length = if up {
+                    let Ok((length, from)) = outer.recv_from(&mut buffer).await else { return };
+                    client.get_or_init(|| from);
+                    length
+                } else {
+                    let Ok(length) = inner.recv(&mut buffer).await else { return };
+                    length
+                };
+                if random.u32(..10) == 0 {
+                    continue;
+                }
+                let (packet, late) = (buffer[..length].to_vec(), random.u64(..60));
+                let (outer, inner, client) = (Arc::clone(&outer), Arc::clone(&inner), Arc::clone(&client));
+                tokio::spawn(async move {
+                    sleep(Duration::from_millis(late)).await;
+                    let _ = match client.get() {
+                        Some(client) if !up => outer.send_to(&packet, client).await,
+                        _ => inner.send(&packet).await,
+                    };
+                });
+            }
+        });
+    }
+    address
+}
+
+async fn socket() -> UdpSocket {
+    UdpSocket::bind("127.0.0.1:0").await.expect("a free port")
+}
+
+/// Of streams nothing is lost. Of datagrams is, and the client told; what overtakes is put in order.
+#[tokio::test]
+async fn on_a_bad_way_streams_are_whole_and_of_datagrams_the_gaps_are_told() {
+    let server = start(true).await;
+    let chunks: Vec<_> = [speech(2_000), silence(1_000)].concat().chunks(640).map(<[u8]>::to_vec).collect();
+    for datagrams in [false, true] {
+        let mut peer = in_session(bad_way(server.address).await).await;
+        for (chunk, seq) in chunks.iter().zip(0..) {
+            let frame = numbered(seq, chunk);
+            if datagrams {
+                peer.session.send_datagram(frame.into()).expect("datagrams are allowed");
+            } else {
+                peer.audio(&frame).await;
+            }
+            sleep(Duration::from_millis(10)).await;
+        }
+        // The last one comes for certain, so that it is known what is missing before it.
+        peer.audio(&numbered(chunks.len() as u32, &[0; 640])).await;
+        sleep(Duration::from_millis(500)).await;
+        peer.control(r#"{"type":"end_stream"}"#).await;
+        let (mut gaps, mut finals, mut heard) = (0, 0, 0);
+        while let Some(json) = timeout(PATIENCE, peer.next()).await.expect("in time") {
+            match serde_json::from_str::<ServerEvent>(&json).expect("an event").message {
+                ServerMessage::Warning { code, .. } if code == "audio_gap" => gaps += 1,
+                ServerMessage::Transcription(turn) if turn.is_final => finals += 1,
+                ServerMessage::StreamEnded { totals, .. } => heard = totals.audio_ms,
+                ServerMessage::Error { message, .. } | ServerMessage::Warning { message, .. } => {
+                    panic!("{message}")
+                }
+                _ => {}
+            }
+        }
+        assert_eq!(peer.closed, Some(1000));
+        if datagrams {
+            assert!(gaps > 0 && finals > 0, "{gaps} gaps, {finals} finals");
+            // Each packet lost is 20 ms, and a tenth of 150 were.
+            assert!((2_000..3_020).contains(&heard), "{heard} ms heard, {gaps} gaps");
+        } else {
+            assert_eq!((gaps, finals, heard), (0, 1, 3_020));
+        }
+    }
+}
+
+/// Its machine is off, or its network: nothing says so. Its session waits for it.
+#[tokio::test]
+async fn a_client_that_vanishes_is_noticed_after_thirty_seconds() {
+    let counters = Counters::default();
+    let _counting = metrics::set_default_local_recorder(&counters);
+    let server = start(true).await;
+    let peer = in_session(server.address).await;
+    // From now on it sends and hears nothing.
+    let nowhere = std::net::UdpSocket::bind("127.0.0.1:0").expect("a free port");
+    nowhere.connect("127.0.0.1:9").expect("a socket may speak to one address only");
+    peer.endpoints[0].rebind(nowhere).expect("the endpoint moves");
+    let began = std::time::Instant::now();
+    let noticed = async {
+        while counters.get("sessions_detached_total") == 0 {
+            sleep(Duration::from_millis(50)).await;
+        }
+    };
+    timeout(PATIENCE, noticed).await.expect("in time");
+    let after = began.elapsed();
+    assert!(after > Duration::from_secs(15), "it was lost after {after:?}, which a tunnel may take");
+}
+
 #[tokio::test]
 async fn a_server_that_stops_tells_its_clients_and_takes_no_others() {
     let server = start(true).await;
@@ -266,6 +384,24 @@ async fn a_server_that_stops_tells_its_clients_and_takes_no_others() {
     timeout(Duration::from_secs(20), server.serving).await.expect("it ends").expect("without a panic");
     let late = timeout(Duration::from_secs(2), connect(server.address, RAW)).await;
     assert!(!matches!(late, Ok(Ok(_))), "somebody still listens");
+}
+
+#[tokio::test]
+async fn an_address_that_knocks_too_often_is_refused() {
+    let mut setup = Setup::hearing("Well.");
+    setup.limits.handshakes_per_minute = 3;
+    let server = start_with(false, setup).await;
+    let mut let_in = Vec::new();
+    for _ in 0..3 {
+        let_in.push(connect(server.address, RAW).await.expect("a connection"));
+    }
+    let refused = connect(server.address, RAW).await.map(|_| ()).expect_err("one too many");
+    // RFC 9000, 20.1: CONNECTION_REFUSED.
+    assert!(
+        matches!(&refused, quinn::ConnectionError::ConnectionClosed(close) if close.error_code == quinn::TransportErrorCode::CONNECTION_REFUSED),
+        "{refused:?}"
+    );
+    assert!(let_in.iter().all(|(connection, _)| connection.close_reason().is_none()), "the others stay");
 }
 
 /// What is sent before the handshake could be sent once more by somebody else.

@@ -85,6 +85,25 @@ async fn a_second_connection_takes_the_session_over_and_the_first_is_told() {
     assert_eq!(second.finish().await.finals().len(), 1);
 }
 
+/// Whoever waits for its client without a slot ends with its login, too, and leaves no journal.
+#[tokio::test(start_paused = true)]
+async fn a_session_that_waits_ends_with_its_login() {
+    let engine = Setup::hearing(QUESTION).engine();
+    let mut first = open(&engine).await;
+    first.take_in();
+    let (token, _) = started(&first.events[0]);
+    let last_event = first.events.last().unwrap().event;
+    lose(first);
+    sleep(ms(30_000)).await;
+    assert_eq!(engine.registry.active(), 0, "others have its slot");
+    assert_eq!(engine.registry.revoke(|_| true), 1);
+    sleep(ms(10)).await;
+    let second = Conversation::new(Arc::clone(&engine));
+    second.send(resuming(&token, last_event)).await;
+    let ended = second.read_to_end().await;
+    assert_eq!(ended.code, Some(CloseCode::Unauthenticated), "{:?}", ended.events);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_token_opens_nothing_for_others_nor_too_late() {
     let engine = Setup::hearing(QUESTION).engine();
@@ -263,6 +282,24 @@ fn ten_thousand_kills_lose_and_double_nothing() {
     }
     println!("{schedules} schedules: {killed} kills");
     assert!(killed > schedules / 2, "they do kill");
+}
+
+/// As above, over servers that share their journals: the client leaves one while that one still knows the session, and may
+/// come back to it when it has long been elsewhere.
+#[test]
+fn ten_thousand_moves_between_servers_lose_and_double_nothing() {
+    let schedules = std::env::var("INTERVIEWAI_SCHEDULES").map_or(SCHEDULES, |n| n.parse().unwrap());
+    let undisturbed = flaky::for_good(&flaky::play(Schedule::undisturbed()));
+    let mut moved = 0;
+    for seed in 0..schedules {
+        let mut schedule = Schedule::moving(seed);
+        let events = flaky::play_as(&mut schedule);
+        assert_eq!(flaky::for_good(&events), undisturbed, "seed {seed}");
+        assert!(events.iter().map(|event| event.event).eq(1..=events.len() as u64), "seed {seed}");
+        moved += schedule.moved;
+    }
+    println!("{schedules} schedules: {moved} moves");
+    assert!(moved > schedules / 2, "they do move");
 }
 
 fn ms(ms: u64) -> Duration {

@@ -27,6 +27,8 @@ trait Peer: Send + 'static {
     fn next(&mut self) -> impl Future<Output = Option<String>> + Send;
     fn closed(&self) -> Option<u16>;
     fn hang_up(self) -> impl Future<Output = ()> + Send;
+    /// Its process ends in the middle of everything, once what it sent is there.
+    fn vanish(self) -> impl Future<Output = ()> + Send;
 }
 
 struct MemoryPeer(memory::MemoryClient);
@@ -46,6 +48,10 @@ impl Peer for MemoryPeer {
 
     async fn hang_up(self) {
         self.0.sender().close().await.expect("the server's half is there");
+    }
+
+    async fn vanish(self) {
+        drop(self);
     }
 }
 
@@ -81,6 +87,10 @@ impl Peer for WebSocketPeer {
     async fn hang_up(mut self) {
         let _ = self.socket.close(None).await;
     }
+
+    async fn vanish(self) {
+        drop(self);
+    }
 }
 
 impl Peer for QuicPeer {
@@ -98,6 +108,11 @@ impl Peer for QuicPeer {
 
     async fn hang_up(self) {
         self.hang_up().await;
+    }
+
+    async fn vanish(mut self) {
+        self.settle().await;
+        drop(self);
     }
 }
 
@@ -170,6 +185,7 @@ conformance! {
     a_receive_dropped_a_thousand_times_loses_nothing
     events_arrive_and_the_close_code_last
     a_peer_that_hangs_up_is_the_end
+    a_peer_that_is_lost_has_not_hung_up
 }
 
 fn audio(n: u32) -> Frame {
@@ -259,6 +275,18 @@ async fn a_peer_that_hangs_up_is_the_end(
     // Sending into the void ends too, at the latest when the buffers are full.
     let sending = async { while transmit.send("{}".repeat(1_000)).await.is_ok() {} };
     tokio::time::timeout(Duration::from_secs(5), sending).await.expect("the sender notices");
+}
+
+/// It may come back, unlike one that hung up.
+async fn a_peer_that_is_lost_has_not_hung_up(
+    mut receive: impl Receive,
+    _transmit: impl Transmit,
+    mut peer: impl Peer,
+) {
+    peer.send(audio(1)).await;
+    peer.vanish().await;
+    assert_eq!(receive.recv().await, Some(Ok(audio(1))));
+    assert_eq!(receive.recv().await, Some(Err(ReceiveError::Lost)));
 }
 
 #[tokio::test]

@@ -58,6 +58,7 @@ pub(crate) async fn run(
     if let Auth::Token(token) = &settings.auth {
         target.token = Some(token.clone());
     }
+    target.certificate = under.certificate;
     // A server at its limits shakes hands late, which is to be measured and not to be cut off.
     target.connect_timeout = Duration::from_secs(30);
     let report = load(&arguments, under, target, clips).await?;
@@ -104,6 +105,7 @@ async fn load(
             talk: if floods { FLOOD_TALK } else { arguments.talk },
             churn: arguments.churn.filter(|_| !floods),
             target: target.clone(),
+            kept: under.ours,
             clips: Arc::clone(&clips),
             progress: Arc::clone(&progress),
         };
@@ -155,6 +157,7 @@ struct Slot {
     /// Mean length of a session in seconds.
     churn: Option<f64>,
     target: ClientConfig,
+    kept: bool,
     clips: Arc<[Clip]>,
     progress: Arc<Progress>,
 }
@@ -177,8 +180,9 @@ impl Slot {
             let script = (self.talk > 0.0)
                 .then(|| Script::new(Arc::clone(&self.clips), self.talk, self.number + 5 * round, chance));
             self.progress.begun.fetch_add(1, Ordering::Relaxed);
-            let (target, open, floods) = (&self.target, &self.progress.open, self.floods);
-            let outcome = Talker { target, open, script, floods, until, farewell }.run().await;
+            let (target, kept, open) = (&self.target, self.kept, &self.progress.open);
+            let floods = self.floods;
+            let outcome = Talker { target, kept, open, script, floods, until, farewell }.run().await;
             let refused = !outcome.was_let_in();
             outcomes.push(outcome);
             self.progress.over.fetch_add(1, Ordering::Relaxed);

@@ -67,9 +67,9 @@ pub(crate) async fn run(mut settings: Settings, arguments: Demo) -> Result<ExitC
 
     let mut screen = Screen::new();
     let mut broken = None;
-    let server = ClientConfig::new(servers.ws.clone());
+    let server = [ClientConfig::new(servers.ws.clone())];
     let speed = if arguments.fast { 0.0 } else { 1.0 };
-    let played = Playback { server: &server, recording: &recording, speed, config: None }
+    let played = Playback { servers: &server, recording: &recording, speed, config: None }
         .run(|_, event| {
             if let Err(error) = screen.show(&event.message) {
                 broken.get_or_insert(error);

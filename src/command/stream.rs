@@ -16,16 +16,23 @@ use crate::{
 };
 
 pub(crate) async fn run(settings: &Settings, arguments: Stream) -> Result<ExitCode, Error> {
-    let default_url = || settings.audio.url(settings.audio.address);
-    let mut server = ClientConfig::new(arguments.url.clone().unwrap_or_else(default_url));
-    if let Auth::Token(token) = &settings.auth {
-        server.token = Some(token.clone());
+    let mut urls = arguments.url.clone();
+    if urls.is_empty() {
+        urls.push(settings.audio.url(settings.audio.address));
     }
-    server.certificate = arguments.certificate_sha256;
-    server.datagrams = arguments.datagrams;
+    let way = |url| {
+        let mut server = ClientConfig::new(url);
+        if let Auth::Token(token) = &settings.auth {
+            server.token = Some(token.clone());
+        }
+        server.certificate = arguments.certificate_sha256;
+        server.datagrams = arguments.datagrams;
+        server
+    };
+    let servers: Vec<_> = urls.into_iter().map(way).collect();
     let mut failed = false;
     for file in &arguments.files {
-        if let Err(error) = stream(&server, file, &arguments).await {
+        if let Err(error) = stream(&servers, file, &arguments).await {
             failed = true;
             eprintln!("interviewai: {}: {error}", file.display());
             if is_unreachable(&error) {
@@ -45,7 +52,7 @@ struct Line<'a> {
     event: &'a ServerEvent,
 }
 
-async fn stream(server: &ClientConfig, file: &Path, arguments: &Stream) -> Result<(), Error> {
+async fn stream(servers: &[ClientConfig], file: &Path, arguments: &Stream) -> Result<(), Error> {
     let mut recording =
         if arguments.original { Recording::as_recorded(file)? } else { Recording::as_microphone(file)? };
     recording.add_silence(arguments.silence);
@@ -54,7 +61,7 @@ async fn stream(server: &ClientConfig, file: &Path, arguments: &Stream) -> Resul
         println!("{name} ({})", clock(recording.duration_ms as u64));
     }
     let mut failure = None;
-    let playback = Playback { server, recording: &recording, speed: arguments.speed, config: None };
+    let playback = Playback { servers, recording: &recording, speed: arguments.speed, config: None };
     playback
         .run(|received, event| {
             if let ServerMessage::Error { message, fatal: true, .. } = &event.message {

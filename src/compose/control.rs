@@ -16,6 +16,7 @@ use control_api::{
     blobs::{self, Blobs},
     cache::{Cache, LocalCache, RedisCache, RedisConnection},
     jobs::{JobSettings, Jobs, RedisJobs, StoredJobs},
+    journals::RedisJournals,
     mail::{FolderMailer, Mailer, SmtpMailer, SmtpSettings},
     storage::{MongoSettings, MongoStore, OpeningStore, SqliteStore, Store, StoreStatus},
 };
@@ -53,13 +54,13 @@ pub(crate) fn build(settings: &Settings, dir: &Path, metrics: PrometheusHandle) 
     };
 
     let trying = JobSettings { tries: JOB_TRIES, ..JobSettings::default() };
-    let (cache, jobs): (Arc<dyn Cache>, Arc<dyn Jobs>) = match &settings.storage.redis_url {
+    let redis = settings.storage.redis_url.as_ref().map(RedisConnection::new).transpose()?;
+    let (cache, jobs): (Arc<dyn Cache>, Arc<dyn Jobs>) = match redis.clone() {
         None => {
             let cache = LocalCache::new(CACHE_ENTRIES, CACHE_BYTES);
             (Arc::new(cache), Arc::new(StoredJobs::new(Arc::clone(&store), trying)))
         }
-        Some(url) => {
-            let redis = RedisConnection::new(url)?;
+        Some(redis) => {
             let looked_at = redis.clone();
             watch(Watched::start("redis", true, LOOK, move || {
                 let redis = looked_at.clone();
@@ -96,11 +97,17 @@ pub(crate) fn build(settings: &Settings, dir: &Path, metrics: PrometheusHandle) 
         }
         None => Arc::new(FolderMailer::new(dir.join("mail"), &settings.accounts.mail_from)?),
     };
-    let live = dir.join("live");
-    let journals = FolderJournals::new(live.clone())
-        .map_err(|error| format!("{}: {error}; look at its rights", live.display()))?;
     let kept = settings.limits.resume_within;
-    keepers.push(AbortOnDropHandle::new(tokio::spawn(sweep(journals.clone(), kept))));
+    let journals: Arc<dyn Journals> = match redis {
+        Some(redis) => Arc::new(bridge::SharedJournals(RedisJournals::new(redis, kept + JOURNAL_GRACE))),
+        None => {
+            let live = dir.join("live");
+            let journals = FolderJournals::new(live.clone())
+                .map_err(|error| format!("{}: {error}; look at its rights", live.display()))?;
+            keepers.push(AbortOnDropHandle::new(tokio::spawn(sweep(journals.clone(), kept))));
+            Arc::new(journals)
+        }
+    };
     let keys = KeyFolder::open(settings.keys_dir())?;
     let tokens = Arc::new(AccessTokens::new(&settings.accounts.issuer, AUDIENCE, keys.keys()?));
     keepers.push(AbortOnDropHandle::new(tokio::spawn(follow_keys(keys, Arc::clone(&tokens)))));
@@ -124,7 +131,7 @@ pub(crate) fn build(settings: &Settings, dir: &Path, metrics: PrometheusHandle) 
             limits: settings.api.limits.clone(),
         }),
     };
-    Ok(Control { state, readiness, journals: Arc::new(journals), keepers })
+    Ok(Control { state, readiness, journals, keepers })
 }
 
 fn store(settings: &Settings, dir: &Path) -> (Arc<dyn Store>, watch::Receiver<StoreStatus>) {
@@ -248,5 +255,7 @@ const MAX_BLOB_BYTES: usize = 32 << 20;
 const LOOK: Duration = Duration::from_secs(5);
 /// Of servers that are asked over a new connection each time, and that may be another's.
 const FAR_LOOK: Duration = Duration::from_secs(30);
+/// A journal in Redis outlives the time for coming back by this, and so the slowest client.
+const JOURNAL_GRACE: Duration = Duration::from_secs(60);
 const SWEEP: Duration = Duration::from_secs(30);
 const KEYS_LOOK: Duration = Duration::from_secs(60);

@@ -34,8 +34,18 @@ pub(crate) fn run(command: &mut Command) -> (Output, String, String) {
 
 /// Streams `files` to `url` as `interviewai stream --json` does; what it complained about, when it failed.
 pub(crate) fn stream_to(url: &str, arguments: &[&str], files: &[PathBuf]) -> Result<Vec<Value>, String> {
+    stream_to_any(&[url], arguments, files)
+}
+
+/// As [`stream_to`], with several servers or ways to one, which are tried in this order.
+pub(crate) fn stream_to_any(
+    urls: &[&str],
+    arguments: &[&str],
+    files: &[PathBuf],
+) -> Result<Vec<Value>, String> {
     let mut command = interviewai();
-    command.args(["stream", "--json", "--url", url]).args(arguments).args(files);
+    command.args(["stream", "--json"]).args(urls.iter().flat_map(|url| ["--url", url]));
+    command.args(arguments).args(files);
     let (output, out, err) = run(&mut command);
     if !output.status.success() {
         return Err(err);

@@ -74,6 +74,11 @@ impl Stores {
         self.collection_with(&client, "local", "oplog.rs", text).await
     }
 
+    /// Whether Redis has `text` now.
+    pub(crate) fn redis_holds(&self, text: &str) -> bool {
+        self.redis.holds(text)
+    }
+
     /// Whether Redis was ever told `text`.
     pub(crate) fn redis_was_told(&self, text: &str) -> bool {
         self.redis.was_told(text)

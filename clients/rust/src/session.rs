@@ -23,7 +23,8 @@ use crate::{
 /// Where to connect, and how hard to try.
 #[derive(Clone, Debug)]
 pub struct SessionConfig {
-    /// The servers, or the ways to one: the first that answers is taken, such as QUIC and then WebSocket. Each time anew.
+    /// The servers, or the ways to one: the first that answers is taken, such as QUIC and then WebSocket. Each time anew. All but
+    /// the last have 3 s to answer.
     pub servers: Vec<ClientConfig>,
     /// How long to try to come back. A server waits 120 s by default. Default: 120 s.
     pub give_up: Duration,
@@ -327,14 +328,17 @@ impl Driver {
         }
     }
 
-    /// Opens or resumes the session over the first server that answers.
+    /// Opens or resumes the session over the first server that answers, and has it.
     async fn reach(&mut self) -> Result<(Connection, ServerEvent), ClientError> {
         let mut last = ClientError::Closed;
         let resumes = !self.token.is_empty();
-        for index in 0..self.config.servers.len() {
-            let server = &self.config.servers[index];
+        let servers = self.config.servers.len();
+        for index in 0..servers {
+            let mut server = ClientConfig { datagrams: false, ..self.config.servers[index].clone() };
+            if index + 1 < servers {
+                server.connect_timeout = server.connect_timeout.min(NEXT_WAY);
+            }
             let address = crate::connect::shown(&server.url);
-            let server = ClientConfig { datagrams: false, ..server.clone() };
             match self.begin(&server).await {
                 Ok((connection, event)) => {
                     if resumes {
@@ -342,7 +346,9 @@ impl Driver {
                     }
                     return Ok((connection, event));
                 }
-                Err(error @ ClientError::Ended { .. }) => return Err(error),
+                Err(error @ ClientError::Ended { .. }) if !resumes => return Err(error),
+                // Another one may have the session, perhaps one that does not answer now.
+                Err(ClientError::Ended { .. }) if !matches!(last, ClientError::Closed) => {}
                 Err(error) => last = error,
             }
         }
@@ -434,6 +440,9 @@ const EVENTS: usize = 64;
 const IN_FLIGHT: usize = 8;
 /// Small enough that little is sent again, and that no message holds others up for long.
 const CHUNK_BYTES: usize = 16 * 1024;
+/// How long one way is waited for when there is another: several round trips of the slowest network. Where UDP goes nowhere, this
+/// is what comes before the WebSocket.
+const NEXT_WAY: Duration = Duration::from_secs(3);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 const DEFAULT_RETRY_MS: u64 = 1_000;
 /// Longest wait for what the server said before it broke off.

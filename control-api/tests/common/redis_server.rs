@@ -82,6 +82,32 @@ impl RedisServer {
         })
     }
 
+    /// Whether anything that it has now holds `text`: what was deleted is no longer on its disk.
+    #[allow(dead_code, reason = "the tests of the whole program ask")]
+    #[allow(clippy::disallowed_methods, reason = "a test waits for another process")]
+    pub(crate) fn holds(&self, text: &str) -> bool {
+        assert!(
+            self.type_in("CONFIG SET aof-use-rdb-preamble no").starts_with("+OK"),
+            "it writes plain text"
+        );
+        self.type_in("BGREWRITEAOF");
+        let deadline = Instant::now() + START;
+        let written = || {
+            let files = std::fs::read_dir(self.folder.path().join("appendonlydir")).expect("it writes there");
+            // What it had, what came since, and which these are.
+            self.type_in("INFO persistence").contains("aof_rewrite_in_progress:0") && files.count() == 3
+        };
+        while !written() {
+            assert!(
+                Instant::now() < deadline,
+                "Redis does not write its file anew:\n{}",
+                log(self.folder.path())
+            );
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        self.was_told(text)
+    }
+
     /// Sends commands as a person would type them; returns the raw answers.
     pub(crate) fn type_in(&self, line: &str) -> String {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).expect("the server runs");

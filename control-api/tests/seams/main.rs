@@ -18,5 +18,6 @@ mod smtp_server;
 mod blobs;
 mod cache;
 mod jobs;
+mod journals;
 mod mail;
 mod store;

@@ -8,12 +8,8 @@ use protocol::CloseCode;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::{ACK_INTERVAL, REVOKED, revocation};
-use crate::{
-    Engine,
-    resume::{Live, Place},
-    session::Ending,
-};
+use super::{ACK_INTERVAL, REVOKED};
+use crate::{Engine, resume::Live, session::Ending};
 
 /// Goes on without a connection until another claims the session, or it is too late.
 pub(super) async fn wait(engine: &Engine, mut live: Box<Live>, stop: &CancellationToken) {
@@ -29,8 +25,11 @@ pub(super) async fn wait(engine: &Engine, mut live: Box<Live>, stop: &Cancellati
     loop {
         live.session.conclude();
         live.session.flush();
+        if live.session.is_elsewhere() {
+            return;
+        }
         let over = live.session.goodbye().is_some();
-        if over && (leaving || !rest(engine, &mut live)) {
+        if over && (leaving || !engine.resumables.rest(&mut live.place)) {
             if stopping {
                 live.session.leave_journal();
             }
@@ -41,7 +40,7 @@ pub(super) async fn wait(engine: &Engine, mut live: Box<Live>, stop: &Cancellati
         }
         if std::mem::take(&mut rests) {
             // Where there is none it keeps its slot.
-            let _ = rest(engine, &mut live);
+            let _ = engine.resumables.rest(&mut live.place);
         }
         let Live { session, place, registration } = &mut *live;
         tokio::select! {
@@ -64,7 +63,7 @@ pub(super) async fn wait(engine: &Engine, mut live: Box<Live>, stop: &Cancellati
                 cut = true;
                 session.cut_drain();
             }
-            () = revocation(place), if !revoked => {
+            () = place.slot.revoked(), if !revoked => {
                 revoked = true;
                 session.end(Ending::Fatal(CloseCode::Unauthenticated, REVOKED.to_owned()));
             }
@@ -74,15 +73,6 @@ pub(super) async fn wait(engine: &Engine, mut live: Box<Live>, stop: &Cancellati
             }
         }
     }
-}
-
-/// A session that computes nothing needs no slot; false when there is no other place for it.
-pub(super) fn rest(engine: &Engine, live: &mut Live) -> bool {
-    if matches!(live.place, Place::Slot(_)) {
-        let Some(place) = engine.resumables.resting_place() else { return false };
-        live.place = place;
-    }
-    true
 }
 
 /// A client that comes back at once finds its slot; after that others may have it.

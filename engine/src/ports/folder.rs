@@ -15,7 +15,7 @@ use std::{
 use futures_util::future::{BoxFuture, FutureExt as _, ready};
 use tokio::task::spawn_blocking;
 
-use super::{JournalWriter, Journals, KeptJournal, PortError};
+use super::{JournalError, JournalWriter, Journals, KeptJournal, PortError};
 
 /// Journals in a folder. Clones are the same folder.
 #[derive(Clone, Debug)]
@@ -92,7 +92,7 @@ impl Writer {
     fn with_file(
         &mut self,
         work: impl FnOnce(&mut File) -> io::Result<()> + Send + 'static,
-    ) -> BoxFuture<'_, Result<(), PortError>> {
+    ) -> BoxFuture<'_, Result<(), JournalError>> {
         let (path, file) = (self.path.clone(), self.file.take());
         async move {
             let worked = spawn_blocking(move || {
@@ -111,18 +111,18 @@ impl Writer {
 }
 
 impl JournalWriter for Writer {
-    fn append(&mut self, bytes: Vec<u8>) -> BoxFuture<'_, Result<(), PortError>> {
+    fn append(&mut self, bytes: Vec<u8>) -> BoxFuture<'_, Result<(), JournalError>> {
         self.with_file(move |file| file.write_all(&bytes))
     }
 
-    fn truncate(&mut self, length: u64) -> BoxFuture<'_, Result<(), PortError>> {
+    fn truncate(&mut self, length: u64) -> BoxFuture<'_, Result<(), JournalError>> {
         self.with_file(move |file| file.set_len(length))
     }
 
-    fn remove(&mut self) -> BoxFuture<'_, Result<(), PortError>> {
+    fn remove(&mut self) -> BoxFuture<'_, Result<(), JournalError>> {
         self.file = None;
         let removed = match fs::remove_file(&self.path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(problem(&error)),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(problem(&error).into()),
             _ => Ok(()),
         };
         ready(removed).boxed()

@@ -18,12 +18,12 @@ use protocol::{ConfigUpdate, FrameHeader, StartStream};
 use serde::{Deserialize, Serialize};
 use tokio::{
     sync::{mpsc, watch},
-    time::Instant,
+    time::{Instant, timeout},
 };
 use tokio_util::task::TaskTracker;
 
 use crate::{
-    ports::{Access, JournalWriter, Principal},
+    ports::{Access, JournalError, JournalWriter, Principal},
     turn_end::TurnEnd,
 };
 
@@ -166,6 +166,17 @@ pub(super) struct Journal {
 enum Written {
     UpTo(u64),
     Failed,
+    TakenOver,
+}
+
+/// What became of a journal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    Kept,
+    /// The writer has failed, or is too far behind.
+    Lost,
+    /// Another process writes it, and goes on with the session.
+    TakenOver,
 }
 
 impl Journal {
@@ -175,21 +186,37 @@ impl Journal {
         let (progress, written) = watch::channel(Written::UpTo(length));
         let over = Arc::new(AtomicBool::new(false));
         let is_over = Arc::clone(&over);
+        let keep_every = writer.keep_every().unwrap_or(Duration::MAX);
         writers.spawn(async move {
             let mut length = length;
-            while let Some(bytes) = told.recv().await {
-                if is_over.load(Ordering::Acquire) {
-                    break;
+            loop {
+                let done = match timeout(keep_every, told.recv()).await {
+                    Ok(None) => break,
+                    Ok(Some(_)) if is_over.load(Ordering::Acquire) => break,
+                    Ok(Some(bytes)) => {
+                        length += bytes.len() as u64;
+                        writer.append(bytes).await
+                    }
+                    // What cannot be asked now is asked again, or by the next record.
+                    Err(_) => writer.keep().await.or_else(|error| match error {
+                        JournalError::Failed(_) => Ok(()),
+                        JournalError::TakenOver => Err(error),
+                    }),
+                };
+                match done {
+                    Ok(()) => drop(progress.send_replace(Written::UpTo(length))),
+                    Err(JournalError::TakenOver) => {
+                        progress.send_replace(Written::TakenOver);
+                        return;
+                    }
+                    Err(error @ JournalError::Failed(_)) => {
+                        metrics::counter!("journal_failures_total").increment(1);
+                        tracing::warn!(%error, "a session's journal cannot be written");
+                        progress.send_replace(Written::Failed);
+                        let _ = writer.remove().await;
+                        return;
+                    }
                 }
-                length += bytes.len() as u64;
-                if let Err(error) = writer.append(bytes).await {
-                    metrics::counter!("journal_failures_total").increment(1);
-                    tracing::warn!(%error, "a session's journal cannot be written");
-                    progress.send_replace(Written::Failed);
-                    let _ = writer.remove().await;
-                    return;
-                }
-                progress.send_replace(Written::UpTo(length));
             }
             if is_over.load(Ordering::Acquire)
                 && let Err(error) = writer.remove().await
@@ -237,18 +264,19 @@ impl Journal {
         self.length += (self.batch.len() - before) as u64;
     }
 
-    /// Hands what was appended to the writer. False when the writer has failed or is too far behind.
-    pub(super) fn flush(&mut self) -> bool {
+    /// Hands what was appended to the writer.
+    pub(super) fn flush(&mut self) -> State {
         let written = match *self.written.borrow() {
             Written::UpTo(written) => written,
-            Written::Failed => return false,
+            Written::Failed => return State::Lost,
+            Written::TakenOver => return State::TakenOver,
         };
         while self.waiting.front().is_some_and(|(position, _)| *position <= written) {
             self.waiting.pop_front();
         }
         let late = self.waiting.front().is_some_and(|(_, since)| since.elapsed() > PATIENCE);
         if late || self.length - written > MAX_BEHIND || self.length > MAX_LENGTH {
-            return false;
+            return State::Lost;
         }
         if !self.batch.is_empty()
             && let Ok(permit) = self.tell.try_reserve()
@@ -256,7 +284,7 @@ impl Journal {
             self.waiting.push_back((self.length, Instant::now()));
             permit.send(std::mem::take(&mut self.batch));
         }
-        true
+        State::Kept
     }
 
     /// How far it is written.
@@ -265,6 +293,8 @@ impl Journal {
             Written::UpTo(written) => written,
             // Nothing waits for it any more.
             Written::Failed => u64::MAX,
+            // Nothing goes out any more.
+            Written::TakenOver => 0,
         }
     }
 
@@ -319,17 +349,17 @@ mod tests {
     struct Kept(std::sync::Arc<std::sync::Mutex<Vec<u8>>>, bool);
 
     impl JournalWriter for Kept {
-        fn append(&mut self, bytes: Vec<u8>) -> BoxFuture<'_, Result<(), PortError>> {
+        fn append(&mut self, bytes: Vec<u8>) -> BoxFuture<'_, Result<(), JournalError>> {
             self.0.lock().unwrap().extend(bytes);
-            ready(if self.1 { Err(PortError("full".to_owned())) } else { Ok(()) }).boxed()
+            ready(if self.1 { Err(PortError("full".to_owned()).into()) } else { Ok(()) }).boxed()
         }
 
-        fn truncate(&mut self, length: u64) -> BoxFuture<'_, Result<(), PortError>> {
+        fn truncate(&mut self, length: u64) -> BoxFuture<'_, Result<(), JournalError>> {
             self.0.lock().unwrap().truncate(length as usize);
             ready(Ok(())).boxed()
         }
 
-        fn remove(&mut self) -> BoxFuture<'_, Result<(), PortError>> {
+        fn remove(&mut self) -> BoxFuture<'_, Result<(), JournalError>> {
             self.0.lock().unwrap().clear();
             ready(Ok(())).boxed()
         }
@@ -351,7 +381,7 @@ mod tests {
             Record::NoText { turn: 9 },
         ];
         let positions: Vec<_> = records.iter().map(|record| journal.append(record)).collect();
-        assert!(journal.flush() && journal.written() < positions[6]);
+        assert!(journal.flush() == State::Kept && journal.written() < positions[6]);
         while journal.written() < positions[6] {
             journal.progress().await;
         }
@@ -376,8 +406,8 @@ mod tests {
         let mut journal =
             Journal::start(Box::new(Kept(std::sync::Arc::default(), true)), &TaskTracker::new(), 0);
         let position = journal.append(&Record::GapGivenUp { stream: 0 });
-        assert!(journal.flush());
+        assert_eq!(journal.flush(), State::Kept);
         journal.progress().await;
-        assert!(journal.written() >= position && !journal.flush());
+        assert!(journal.written() >= position && journal.flush() == State::Lost);
     }
 }

@@ -109,6 +109,7 @@ impl Session {
             recorder,
             events: EventLog::new(resumable),
             journal: None,
+            elsewhere: false,
             replay: None,
             audio,
             ending: None,

@@ -18,7 +18,7 @@ use super::{
     answering::{Asked, Withdrawn},
     draft::Draft,
     hearing::HeardQuestion,
-    journal::{Journal, Record, read},
+    journal::{Journal, Record, State, read},
     opening::known,
     parse,
 };
@@ -186,7 +186,7 @@ impl Session {
         let length = bytes.len() - records.left();
         let truncated = writer.truncate(length as u64).await;
         let mut journal = Journal::start(writer, &session.engine.writers, length as u64);
-        let usable = truncated.is_ok() && journal.flush();
+        let usable = truncated.is_ok() && journal.flush() == State::Kept;
         session.journal = Some(journal);
         if !usable {
             session.drop_journal();
@@ -238,7 +238,7 @@ impl Session {
                 {
                     if let Some(recorder) = &mut self.recorder {
                         // Storage may have it or not; it is kept once.
-                        recorder.record(&event);
+                        recorder.record(&event, 0);
                     }
                     self.replay_event(event.message);
                 }

@@ -4,7 +4,11 @@
 
 use protocol::{ClientMessage, CloseCode, Framing, StartStream};
 
-use super::{ClientError, Ending, Session, events::NeverSent, journal::Record};
+use super::{
+    ClientError, Ending, Session,
+    events::NeverSent,
+    journal::{Journal, Record, State},
+};
 use crate::ports::Access;
 
 impl Session {
@@ -86,12 +90,40 @@ impl Session {
 
     /// Hands what happened to the journal's writer. A journal that cannot keep up is given up, and the client told.
     pub(crate) fn flush(&mut self) {
-        if self.journal.as_mut().is_some_and(|journal| !journal.flush()) {
-            metrics::counter!("journals_given_up_total").increment(1);
-            self.drop_journal();
-            let why = "the session cannot be kept on disk; it goes on, but would not survive a restart of the server";
-            self.warn("journal_unavailable", why.to_owned());
+        match self.journal.as_mut().map_or(State::Kept, Journal::flush) {
+            State::Kept => {}
+            State::Lost => {
+                metrics::counter!("journals_given_up_total").increment(1);
+                self.drop_journal();
+                let why = "the session's journal cannot be written; it goes on, but would not survive a restart of the server";
+                self.warn("journal_unavailable", why.to_owned());
+            }
+            State::TakenOver => self.leave_to_others(),
         }
+        let written = self.written();
+        if let Some(recorder) = &mut self.recorder {
+            recorder.pump(written);
+        }
+    }
+
+    /// Whether another server goes on with the session: this one has nothing more to say.
+    pub(crate) fn is_elsewhere(&self) -> bool {
+        self.elsewhere
+    }
+
+    /// Another server goes on with the session, from what the journal held then.
+    pub(crate) fn leave_to_others(&mut self) {
+        tracing::info!(session_id = self.id, "another server goes on with the session");
+        self.elsewhere = true;
+        self.journal = None;
+        if let Some(recorder) = self.recorder.take() {
+            recorder.abandon();
+        }
+    }
+
+    /// Whether another server could go on with the session.
+    pub(crate) fn has_journal(&self) -> bool {
+        self.journal.is_some()
     }
 
     /// The process ends, and the client has not read everything: it comes for the rest when the server is back.
@@ -104,6 +136,9 @@ impl Session {
         if let Some(journal) = self.journal.take() {
             journal.remove();
             self.events.release();
+            if let Some(recorder) = &mut self.recorder {
+                recorder.pump(u64::MAX);
+            }
         }
     }
 }

@@ -3,14 +3,20 @@
 //! Not here: the client that users have (`clients/rust`).
 
 use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex},
+    collections::{BTreeMap, HashMap},
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
 use engine::{
     Engine, pipeline,
-    ports::{JournalWriter, Journals, KeptJournal, PortError, Principal},
+    ports::{
+        Access, JournalError, JournalWriter, Journals, KeptJournal, PortError, Principal, SessionRecorder,
+        SessionWriter,
+    },
     transport::memory::{self, ClientSender, MemoryClient},
 };
 use futures_util::future::{BoxFuture, FutureExt as _, ready};
@@ -31,12 +37,23 @@ pub(crate) struct Schedule {
     pub(crate) taken_over: u64,
     pub(crate) out_of_order: u64,
     pub(crate) killed: u64,
+    pub(crate) moved: u64,
     kills: bool,
+    servers: usize,
 }
 
 impl Schedule {
     pub(crate) fn undisturbed() -> Self {
-        Self { random: None, lost: 0, taken_over: 0, out_of_order: 0, killed: 0, kills: false }
+        Self {
+            random: None,
+            lost: 0,
+            taken_over: 0,
+            out_of_order: 0,
+            killed: 0,
+            moved: 0,
+            kills: false,
+            servers: 1,
+        }
     }
 
     /// Of a bad network.
@@ -47,6 +64,11 @@ impl Schedule {
     /// The server is killed now and then, too.
     pub(crate) fn killing(seed: u64) -> Self {
         Self { kills: true, ..Self::random(seed) }
+    }
+
+    /// The client goes from server to server, which share their journals.
+    pub(crate) fn moving(seed: u64) -> Self {
+        Self { servers: 3, ..Self::random(seed) }
     }
 
     /// True once in `n` times, on average.
@@ -113,14 +135,30 @@ pub(crate) fn play_as(schedule: &mut Schedule) -> Vec<ServerEvent> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     runtime.block_on(async {
-        let mut client = Client::new();
+        let mut client = Client::new(schedule.servers);
         client.play(schedule).await;
         // Who lost the connection just when the end had come might still have come back for it.
         sleep(Duration::from_secs(150)).await;
-        let left = client.journals.0.lock().unwrap().len();
+        let left = client.journals.lock().journals.len();
         assert_eq!(left, 0, "nothing of a session that is over is left");
+        let kept = client.events.iter().filter(|event| is_kept(&event.message));
+        let history = client.servers[0].history.events.lock().unwrap();
+        assert!(history.values().eq(kept), "history has what the client was told: {:?}", history.values());
+        drop(history);
         client.events
     })
+}
+
+/// Whether history is told.
+fn is_kept(message: &ServerMessage) -> bool {
+    match message {
+        ServerMessage::Transcription(words) => words.is_final,
+        ServerMessage::AnswerStarted { .. }
+        | ServerMessage::Answer(_)
+        | ServerMessage::AnswerCancelled { .. }
+        | ServerMessage::StreamEnded { .. } => true,
+        _ => false,
+    }
 }
 
 /// Two questions, every sample of which matters to their text.
@@ -131,38 +169,98 @@ fn conversation() -> Vec<Vec<u8>> {
     numbered(&parts.concat())
 }
 
-/// Journals that survive their engine, but for what was not written yet.
+/// Journals that survive their engine, but for what was not written yet. Several engines may share them.
 #[derive(Clone, Default)]
-struct MemoryJournals(Arc<Mutex<HashMap<String, Vec<u8>>>>);
+struct MemoryJournals(Arc<Mutex<Shelf>>);
+
+#[derive(Clone, Default)]
+struct Shelf {
+    journals: HashMap<String, (u64, Vec<u8>)>,
+    /// Writers so far: each has its number, and the last one of a journal may write.
+    writers: u64,
+}
 
 impl MemoryJournals {
     /// What a process that is killed now leaves behind. It may go on for a while: nobody sees what it does.
     fn left_behind(&self) -> Self {
-        Self(Arc::new(Mutex::new(self.0.lock().unwrap().clone())))
+        Self(Arc::new(Mutex::new(self.lock().clone())))
+    }
+
+    fn writer(&self, key: &str) -> MemoryJournal {
+        let mut shelf = self.lock();
+        shelf.writers += 1;
+        MemoryJournal { shelf: self.clone(), key: key.to_owned(), number: shelf.writers, began: false }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Shelf> {
+        self.0.lock().unwrap()
     }
 }
 
-struct MemoryJournal(MemoryJournals, String);
+/// One engine's way to journals that it shares with others.
+struct Node {
+    shelf: MemoryJournals,
+    /// The last writer that this engine had for a journal.
+    ours: Mutex<HashMap<String, u64>>,
+}
 
-impl Journals for MemoryJournals {
+impl Journals for Node {
     fn create(&self, key: &str) -> Box<dyn JournalWriter> {
-        Box::new(MemoryJournal(self.clone(), key.to_owned()))
+        let writer = self.shelf.writer(key);
+        self.ours.lock().unwrap().insert(key.to_owned(), writer.number);
+        Box::new(writer)
     }
 
     fn reopen(&self, key: &str) -> BoxFuture<'static, Result<Option<KeptJournal>, PortError>> {
-        let kept = self.0.lock().unwrap().get(key).cloned();
-        let writer = MemoryJournal(self.clone(), key.to_owned());
+        let mut writer = self.shelf.writer(key);
+        writer.began = true;
+        let mut shelf = self.shelf.lock();
+        let kept = shelf.journals.get_mut(key).map(|(number, bytes)| {
+            *number = writer.number;
+            self.ours.lock().unwrap().insert(key.to_owned(), writer.number);
+            bytes.clone()
+        });
+        drop(shelf);
         ready(Ok(kept.map(|bytes| -> KeptJournal { (bytes, Box::new(writer)) }))).boxed()
+    }
+
+    fn is_ours(&self, key: &str) -> BoxFuture<'static, Result<bool, PortError>> {
+        let ours = self.ours.lock().unwrap().get(key).copied();
+        let shelf = self.shelf.lock();
+        ready(Ok(shelf.journals.get(key).is_none_or(|(number, _)| Some(*number) == ours))).boxed()
+    }
+}
+
+struct MemoryJournal {
+    shelf: MemoryJournals,
+    key: String,
+    number: u64,
+    began: bool,
+}
+
+impl MemoryJournal {
+    /// What `change` makes of the journal's bytes, if it is still this writer's.
+    fn change(&mut self, change: impl FnOnce(&mut Vec<u8>)) -> Result<(), JournalError> {
+        let mut shelf = self.shelf.lock();
+        if !std::mem::replace(&mut self.began, true) {
+            shelf.journals.insert(self.key.clone(), (self.number, Vec::new()));
+        }
+        match shelf.journals.get_mut(&self.key) {
+            Some((number, bytes)) if *number == self.number => change(bytes),
+            // Somebody else had it, and has removed it.
+            _ => return Err(JournalError::TakenOver),
+        }
+        Ok(())
     }
 }
 
 impl JournalWriter for MemoryJournal {
     /// In two halves, so that a kill may tear a record.
-    fn append(&mut self, bytes: Vec<u8>) -> BoxFuture<'_, Result<(), PortError>> {
+    fn append(&mut self, bytes: Vec<u8>) -> BoxFuture<'_, Result<(), JournalError>> {
         async move {
             let (first, second) = bytes.split_at(bytes.len() / 2);
             for half in [first, second] {
-                self.0.0.lock().unwrap().entry(self.1.clone()).or_default().extend(half);
+                self.change(|bytes| bytes.extend(half))?;
                 sleep(Duration::from_micros(100)).await;
             }
             Ok(())
@@ -170,33 +268,94 @@ impl JournalWriter for MemoryJournal {
         .boxed()
     }
 
-    fn truncate(&mut self, length: u64) -> BoxFuture<'_, Result<(), PortError>> {
-        self.0.0.lock().unwrap().entry(self.1.clone()).or_default().truncate(length as usize);
+    fn truncate(&mut self, length: u64) -> BoxFuture<'_, Result<(), JournalError>> {
+        ready(self.change(|bytes| bytes.truncate(length as usize))).boxed()
+    }
+
+    fn remove(&mut self) -> BoxFuture<'_, Result<(), JournalError>> {
+        let mut shelf = self.shelf.lock();
+        if shelf.journals.get(&self.key).is_some_and(|(number, _)| *number == self.number) {
+            shelf.journals.remove(&self.key);
+        }
         ready(Ok(())).boxed()
     }
 
-    fn remove(&mut self) -> BoxFuture<'_, Result<(), PortError>> {
-        self.0.0.lock().unwrap().remove(&self.1);
+    fn keep_every(&self) -> Option<Duration> {
+        Some(Duration::from_secs(5))
+    }
+
+    fn keep(&mut self) -> BoxFuture<'_, Result<(), JournalError>> {
+        ready(self.change(|_| {})).boxed()
+    }
+}
+
+/// What storage is told, by number. Whatever it is told twice must be the same.
+#[derive(Clone, Default)]
+struct SharedHistory {
+    events: Arc<Mutex<BTreeMap<u64, ServerEvent>>>,
+    /// Of an engine that was killed: it may go on for a while, and nobody hears it.
+    dead: Arc<AtomicBool>,
+}
+
+impl SharedHistory {
+    fn of_another_process(&self) -> Self {
+        Self { events: Arc::clone(&self.events), dead: Arc::default() }
+    }
+}
+
+impl SessionRecorder for SharedHistory {
+    fn open(&self, _: &Access, _: &str, _: &str) -> Box<dyn SessionWriter> {
+        Box::new(self.clone())
+    }
+}
+
+impl SessionWriter for SharedHistory {
+    fn write<'a>(&'a mut self, event: &'a ServerEvent) -> BoxFuture<'a, Result<(), PortError>> {
+        if !self.dead.load(Ordering::Relaxed) {
+            let mut events = self.events.lock().unwrap();
+            let kept = events.entry(event.event).or_insert_with(|| event.clone());
+            assert_eq!(kept, event, "history is told twice, and not the same");
+        }
+        ready(Ok(())).boxed()
+    }
+
+    fn close(&mut self) -> BoxFuture<'_, Result<(), PortError>> {
         ready(Ok(())).boxed()
     }
 }
 
-fn engine(journals: &MemoryJournals) -> Arc<Engine> {
-    let transcriber = ScriptedTranscriber::new(|request| {
-        let said = request.audio.iter().filter(|sample| sample.abs() > 0.05);
-        let sum =
-            said.fold(7u64, |sum, sample| sum.wrapping_mul(31).wrapping_add(u64::from(sample.to_bits())));
-        (Duration::from_millis(50), Ok(transcript(&format!("How would you test {sum:x}?"))))
-    });
-    let mut setup = Setup::with(transcriber);
-    setup.journals = Some(Arc::new(journals.clone()));
-    setup.engine()
+/// A process that serves.
+struct Server {
+    engine: Arc<Engine>,
+    history: SharedHistory,
+    serving: Vec<JoinHandle<()>>,
+}
+
+impl Server {
+    fn start(shelf: &MemoryJournals, history: SharedHistory) -> Self {
+        let transcriber = ScriptedTranscriber::new(|request| {
+            let said = request.audio.iter().filter(|sample| sample.abs() > 0.05);
+            let sum =
+                said.fold(7u64, |sum, sample| sum.wrapping_mul(31).wrapping_add(u64::from(sample.to_bits())));
+            (Duration::from_millis(50), Ok(transcript(&format!("How would you test {sum:x}?"))))
+        });
+        let mut setup = Setup::with(transcriber);
+        setup.journals = Some(Arc::new(Node { shelf: shelf.clone(), ours: Mutex::default() }));
+        setup.recorder = Arc::new(history.clone());
+        Self { engine: setup.engine(), history, serving: Vec::new() }
+    }
+
+    fn kill(&mut self) {
+        self.history.dead.store(true, Ordering::Relaxed);
+        self.serving.drain(..).for_each(|serving| serving.abort());
+    }
 }
 
 struct Client {
-    engine: Arc<Engine>,
+    /// All share their journals, and one of them serves.
+    servers: Vec<Server>,
+    at: usize,
     journals: MemoryJournals,
-    serving: Vec<JoinHandle<()>>,
     chunks: Vec<Vec<u8>>,
     token: Option<String>,
     events: Vec<ServerEvent>,
@@ -209,12 +368,14 @@ struct Connection {
 }
 
 impl Client {
-    fn new() -> Self {
+    fn new(servers: usize) -> Self {
         let journals = MemoryJournals::default();
+        let history = SharedHistory::default();
+        let start = |_| Server::start(&journals, history.of_another_process());
         Self {
-            engine: engine(&journals),
+            servers: (0..servers).map(start).collect(),
+            at: 0,
             journals,
-            serving: Vec::new(),
             chunks: conversation(),
             token: None,
             events: Vec::new(),
@@ -232,11 +393,18 @@ impl Client {
             if self.talk(&mut connection, next_seq as usize, schedule).await {
                 return;
             }
-            if schedule.kills && schedule.once_in(2) {
+            if self.servers.len() > 1 && schedule.once_in(2) {
+                // The server that it leaves knows nothing of it, be the connection lost or still open.
+                schedule.moved += 1;
+                self.at = (self.at + 1) % self.servers.len();
+                old = schedule.once_in(2).then_some(connection);
+                sleep(Duration::from_millis(schedule.below(2) * schedule.below(8_000))).await;
+            } else if schedule.kills && schedule.once_in(2) {
                 schedule.killed += 1;
                 self.journals = self.journals.left_behind();
-                self.engine = engine(&self.journals);
-                self.serving.drain(..).for_each(|serving| serving.abort());
+                let server = &mut self.servers[self.at];
+                server.kill();
+                *server = Server::start(&self.journals, server.history.of_another_process());
                 drop(connection);
                 sleep(Duration::from_millis(schedule.below(500))).await;
             } else if schedule.once_in(3) {
@@ -256,9 +424,10 @@ impl Client {
     async fn connect(&mut self) -> Option<(Connection, u32)> {
         let (receive, transmit, mut client) = memory::pair();
         let access = Principal { user: "ada".to_owned() }.into();
-        let serving =
-            pipeline::serve(Arc::clone(&self.engine), access, receive, transmit, CancellationToken::new());
-        self.serving.push(tokio::spawn(serving));
+        let server = &mut self.servers[self.at];
+        let engine = Arc::clone(&server.engine);
+        let serving = pipeline::serve(engine, access, receive, transmit, CancellationToken::new());
+        server.serving.push(tokio::spawn(serving));
         let sender = client.sender();
         let last_event = self.events.last().map_or(0, |event| event.event);
         let resume = self.token.clone().map(|token| Resume { token, last_event });

@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use client::CertificateHash;
 use serde::Serialize;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -26,6 +27,9 @@ use crate::{
 /// Where the load goes.
 pub(super) struct Under {
     pub(super) url: String,
+    pub(super) certificate: Option<CertificateHash>,
+    /// It was started for this, and takes no text from memory.
+    pub(super) ours: bool,
     /// None of a server elsewhere.
     pub(super) process: Option<Process>,
     _child: Option<Killed>,
@@ -76,7 +80,8 @@ impl Under {
     pub(super) async fn start(config: Option<&Path>, arguments: &BenchSessions) -> Result<Self, Error> {
         if let Some(url) = &arguments.url {
             let process = arguments.pid.map(|pid| Process::new(pid, None));
-            return Ok(Self { url: url.clone(), process, _child: None });
+            let certificate = arguments.certificate_sha256;
+            return Ok(Self { url: url.clone(), certificate, ours: false, process, _child: None });
         }
         let folder = tempfile::tempdir()?;
         let ready_file = folder.path().join("ready.json");
@@ -95,6 +100,8 @@ impl Under {
             .env("INTERVIEWAI_DATA_DIR", folder.path().join("data"))
             // All of them come from one address, and as fast as the bench wants.
             .env("INTERVIEWAI_AUDIO__HANDSHAKES_PER_MINUTE", "0")
+            // Recordings come again, and are to be written down each time.
+            .env("INTERVIEWAI_CACHE__TRANSCRIPTS_MB", "0")
             .env("INTERVIEWAI_LOG__LEVEL", "warn");
         if let Some(max) = arguments.max_sessions {
             command.env("INTERVIEWAI_SESSIONS__MAX", max.to_string());
@@ -111,12 +118,13 @@ impl Under {
         let address = |key: &str| ready[key].as_str().map(str::to_owned);
         let missing = match arguments.transport {
             Transport::Ws => "the server does not say where it listens",
-            Transport::Quic => "this build has no QUIC yet; use --transport ws",
+            Transport::Quic => "the settings turn QUIC off (audio.quic); use --transport ws",
         };
         let url = address(arguments.transport.scheme()).ok_or(missing)?;
+        let certificate = address("certificate_sha256").map(|hash| hash.parse()).transpose()?;
         let metrics = address("http").and_then(|http| http.strip_prefix("http://")?.parse().ok());
         let process = Process::new(child.child.id(), metrics);
-        Ok(Self { url, process: Some(process), _child: Some(child) })
+        Ok(Self { url, certificate, ours: true, process: Some(process), _child: Some(child) })
     }
 }
 

@@ -10,8 +10,8 @@ use std::{
 
 use client::{ClientConfig, ClientError, Closed, Events, Pacer, Sender, connect};
 use protocol::{
-    AnswerMode, AnswersUpdate, AudioFormat, ClientMessage, CloseCode, Codec, ConfigUpdate, MarkerId, Role,
-    ServerMessage, StartStream,
+    AnswerMode, AnswersUpdate, AudioFormat, ClientMessage, CloseCode, Codec, ConfigUpdate, Framing, MarkerId,
+    Role, ServerMessage, StartStream,
 };
 use tokio::time::{Instant, sleep_until, timeout};
 
@@ -20,6 +20,8 @@ use super::speech::{PIECE_MS, Script};
 /// A session to be held.
 pub(super) struct Talker<'a> {
     pub(super) target: &'a ClientConfig,
+    /// As any client's, with history and journal. Without, a server that runs already takes no text from memory.
+    pub(super) kept: bool,
     /// Counts sessions that are open.
     pub(super) open: &'a AtomicUsize,
     /// Nothing for a session that says nothing but `keep_alive`.
@@ -80,7 +82,7 @@ impl Talker<'_> {
     pub(super) async fn run(mut self) -> Outcome {
         let mut outcome = Outcome { flooded: self.floods, ..Outcome::default() };
         let asked = Instant::now();
-        let opened = match open(self.target, self.script.is_some()).await {
+        let opened = match open(self.target, self.kept || self.script.is_none()).await {
             Ok(opened) => opened,
             Err(NotOpened::Refused(code)) => {
                 outcome.refused = Some((code, ms(asked.elapsed())));
@@ -173,17 +175,18 @@ enum NotOpened {
     Failed(String),
 }
 
-async fn open(target: &ClientConfig, speaks: bool) -> Result<(Sender, Events), NotOpened> {
+async fn open(target: &ClientConfig, kept: bool) -> Result<(Sender, Events), NotOpened> {
     let failed = |error: ClientError| NotOpened::Failed(error.to_string());
     let (mut sender, mut events) = connect(target).await.map_err(|error| match error {
         ClientError::Rejected { status, .. } => NotOpened::Refused(status),
         error => failed(error),
     })?;
     let answers = AnswersUpdate { mode: Some(AnswerMode::Off), ..AnswersUpdate::default() };
-    // Recordings come again, and their texts must not come from memory. Who says nothing is as usual.
-    let save_history = speaks.then_some(false);
+    let save_history = (!kept).then_some(false);
     let config = ConfigUpdate { answers: Some(answers), save_history, ..ConfigUpdate::default() };
-    let audio = AudioFormat::mono(Codec::PcmS16le, Some(16_000), Role::Interviewer);
+    let mut audio = AudioFormat::mono(Codec::PcmS16le, Some(16_000), Role::Interviewer);
+    // So that it can be resumed, as any client's.
+    audio.framing = Framing::Numbered;
     let start = StartStream { session_id: None, audio, config: Some(config), resume: None };
     // A server that refuses may have closed before it reads this; its events say why.
     let sent = sender.start(start).await;
@@ -241,7 +244,7 @@ async fn say(
                 sleep_until(due).await;
                 said.late_pieces += usize::from(due.elapsed() > LATE);
                 let (piece, over) = script.piece();
-                sender.audio(piece).await?;
+                sender.numbered_audio(0, false, piece).await?;
                 // Of those that come at once only so many may wait for their echo.
                 if over && speed > 0.0 {
                     sender.send(&ClientMessage::Marker { id: MarkerId::Number(said.markers as u64) }).await?;
