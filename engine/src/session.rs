@@ -27,10 +27,7 @@ use protocol::{
     AnswerMode, AudioFormat, ClientMessage, CloseCode, ConfigUpdate, EndReason, Limits, MarkerId, Role,
     ServerMessage, Totals,
 };
-use tokio::{
-    sync::mpsc,
-    time::{Instant, sleep_until},
-};
+use tokio::sync::mpsc;
 
 use self::{
     answering::Answers,
@@ -155,10 +152,13 @@ impl Session {
                 self.on_message(message)
             }),
         };
-        taken.unwrap_or_else(|error| {
+        let counts = taken.unwrap_or_else(|error| {
             self.refuse(error);
             false
-        })
+        });
+        // Only now that something came: on a connection that is dead and does not know it, what is missing comes with the next one.
+        self.give_up_late_gaps();
+        counts
     }
 
     fn on_message(&mut self, message: ClientMessage) -> Result<bool, ClientError> {
@@ -393,7 +393,6 @@ impl Session {
     /// is being computed.
     pub(crate) async fn advance(&mut self) {
         let drainable = self.hearing.drainable();
-        let gap_due = self.hearing.gap_due();
         let waits = self.events.has_unsent();
         tokio::select! {
             heard = self.hearing.next() => self.on_heard(heard),
@@ -403,7 +402,6 @@ impl Session {
                 self.finish_stream(stream);
             }
             () = progress(self.journal.as_mut()), if waits => {}
-            () = sleep_until_some(gap_due) => self.give_up_late_gaps(),
             reached = self.minutes.refused() => self.end(Ending::Fatal(CloseCode::Limit, reached.0)),
         }
     }
@@ -511,13 +509,6 @@ impl Drop for Session {
 async fn progress(journal: Option<&mut Journal>) {
     match journal {
         Some(journal) => journal.progress().await,
-        None => std::future::pending().await,
-    }
-}
-
-async fn sleep_until_some(due: Option<Instant>) {
-    match due {
-        Some(due) => sleep_until(due).await,
         None => std::future::pending().await,
     }
 }

@@ -60,11 +60,6 @@ impl Early {
     pub(super) fn wait(&mut self) {
         self.due = self.first().map(|_| Instant::now() + PATIENCE);
     }
-
-    /// Waits without end.
-    pub(super) fn stand_by(&mut self) {
-        self.due = None;
-    }
 }
 
 /// Longer than packets of one path overtake each other, and than one is sent again; shorter than a listener's patience.

@@ -293,19 +293,9 @@ impl Hearing {
             .collect()
     }
 
-    /// When the first gap is waited for no longer.
-    pub(super) fn gap_due(&self) -> Option<Instant> {
-        self.streams.iter().filter_map(|stream| stream.early.due()).min()
-    }
-
-    /// There is a connection: what is missing may come over it.
+    /// There is another connection: what is missing may come over it.
     pub(super) fn wait_for_gaps(&mut self) {
         self.streams.iter_mut().for_each(|stream| stream.early.wait());
-    }
-
-    /// There is no connection: nothing comes.
-    pub(super) fn wait_for_no_gap(&mut self) {
-        self.streams.iter_mut().for_each(|stream| stream.early.stand_by());
     }
 
     /// Whether more audio may be heard: turns end faster than they are written down only up to a bound, and nothing is heard

@@ -327,7 +327,6 @@ impl Session {
     fn go_on(&mut self) {
         let Replay { expected, turns, pauses, questions } = *self.replay.take().unwrap_or_default();
         self.minutes.skip(self.hearing.heard().as_ms());
-        self.hearing.wait_for_no_gap();
         expected.into_iter().for_each(|message| self.emit(message));
         for (turn, Turn { channel, utterance, paused }) in turns {
             if let Some(paused) = paused {

@@ -63,8 +63,6 @@ impl Session {
     /// The connection is lost, or taken over: what is being computed goes on.
     pub(crate) fn detach(&mut self) {
         tracing::info!(session_id = self.id, "session without a connection");
-        // What is missing comes with the next connection.
-        self.hearing.wait_for_no_gap();
     }
 
     /// Whether a client that lost its connection can go on with the session.
