@@ -7,6 +7,7 @@ mod waiting;
 
 use std::{sync::Arc, time::Duration};
 
+use futures_util::future::{BoxFuture, FutureExt as _};
 use protocol::{ClientMessage, CloseCode, Framing, Resume, ServerEvent, ServerMessage, StartStream};
 use tokio::{
     sync::mpsc,
@@ -22,14 +23,17 @@ use crate::{
     registry::Full,
     resume::{Claim, ClaimError, Live, Place},
     session::{Ending, Goodbye, Session},
-    transport::{Frame, Receive, ReceiveError, Transmit},
+    transport::{
+        Frame, Receive, ReceiveError, Transmit,
+        memory::{MemoryReceiver, MemorySender},
+    },
 };
 
 /// Serves one connection of who has `access` until it ends, and its session until another connection takes it over; `stop`
 /// asks it to finish soon.
 ///
 /// Dropping the future drops the session with everything it computes.
-pub async fn serve(
+pub(crate) async fn serve(
     engine: Arc<Engine>,
     access: Access,
     mut receive: impl Receive,
@@ -94,6 +98,17 @@ pub async fn serve(
             }
         }
     }
+}
+
+/// [`serve`] over memory, compiled once, here, and not in everyone who uses it.
+pub fn serve_in_memory(
+    engine: Arc<Engine>,
+    access: Access,
+    receive: MemoryReceiver,
+    transmit: MemorySender,
+    stop: CancellationToken,
+) -> BoxFuture<'static, ()> {
+    serve(engine, access, receive, transmit, stop).boxed()
 }
 
 /// The way to the client.

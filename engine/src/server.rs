@@ -8,6 +8,7 @@ pub mod tls;
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
+use futures_util::future::{BoxFuture, FutureExt as _};
 use http_body_util::Full;
 use hyper::{
     Method, Request, Response, StatusCode,
@@ -61,13 +62,31 @@ impl From<TcpListener> for Listeners {
 ///
 /// Sessions are asked to finish by the same `stop` and take at most the drain time of the engine's limits.
 /// `allowed_origins` are compared with the `Origin` that browsers send; pages of this machine are always let in.
-pub async fn serve(
+pub fn serve(
     engine: Arc<Engine>,
     listeners: impl Into<Listeners>,
     allowed_origins: Arc<[String]>,
     stop: CancellationToken,
+) -> BoxFuture<'static, ()> {
+    boxed(engine, listeners.into(), allowed_origins, stop)
+}
+
+/// Compiled once, here and as fast as all of this crate, and not in everyone who serves.
+fn boxed(
+    engine: Arc<Engine>,
+    listeners: Listeners,
+    allowed_origins: Arc<[String]>,
+    stop: CancellationToken,
+) -> BoxFuture<'static, ()> {
+    serve_until(engine, listeners, allowed_origins, stop).boxed()
+}
+
+async fn serve_until(
+    engine: Arc<Engine>,
+    Listeners { websocket, tls, quic }: Listeners,
+    allowed_origins: Arc<[String]>,
+    stop: CancellationToken,
 ) {
-    let Listeners { websocket, tls, quic } = listeners.into();
     let tasks = TaskTracker::new();
     let door = Door {
         retry_after: None,

@@ -43,7 +43,8 @@ async fn transcribe(engine: &Arc<Engine>, file: &Path) -> Result<WrittenDown, Er
     let recording = Recording::as_microphone(file)?;
     let (receive, transmit, mut client) = memory::pair();
     let access = Principal::local().into();
-    let session = pipeline::serve(Arc::clone(engine), access, receive, transmit, CancellationToken::new());
+    let session =
+        pipeline::serve_in_memory(Arc::clone(engine), access, receive, transmit, CancellationToken::new());
     let session = tokio::spawn(session);
 
     let mut turns = Vec::new();

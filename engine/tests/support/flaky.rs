@@ -426,7 +426,7 @@ impl Client {
         let access = Principal { user: "ada".to_owned() }.into();
         let server = &mut self.servers[self.at];
         let engine = Arc::clone(&server.engine);
-        let serving = pipeline::serve(engine, access, receive, transmit, CancellationToken::new());
+        let serving = pipeline::serve_in_memory(engine, access, receive, transmit, CancellationToken::new());
         server.serving.push(tokio::spawn(serving));
         let sender = client.sender();
         let last_event = self.events.last().map_or(0, |event| event.event);

@@ -182,7 +182,8 @@ impl Conversation {
     pub(crate) fn with_access(engine: Arc<Engine>, access: Access) -> Self {
         let (receive, transmit, client) = memory::pair();
         let stop = CancellationToken::new();
-        let session = tokio::spawn(pipeline::serve(engine, access, receive, transmit, stop.clone()));
+        let session =
+            tokio::spawn(pipeline::serve_in_memory(engine, access, receive, transmit, stop.clone()));
         Self { sender: client.sender(), client, stop, events: Vec::new(), session }
     }
 
