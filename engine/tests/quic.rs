@@ -17,12 +17,14 @@ use engine::{
     ports::memory::SharedToken,
     server::{self, Listeners, quic::QuicListener, tls::Tls},
 };
-use harness::{Setup, silence, speech, start_message};
+use harness::{Setup, silence, speech, start_message, start_with};
 use peer::{QuicPeer, code, connect};
-use protocol::{AudioFormat, ClientMessage, Codec, FrameHeader, Framing, Role, ServerEvent, ServerMessage};
+use protocol::{
+    AudioFormat, ClientMessage, Codec, FrameHeader, Framing, Resume, Role, ServerEvent, ServerMessage,
+};
 use tokio::{
     net::{TcpListener, UdpSocket},
-    task::JoinHandle,
+    task::{JoinHandle, JoinSet},
     time::{sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
@@ -46,10 +48,10 @@ struct Server {
 }
 
 async fn start(with_token: bool) -> Server {
-    start_with(with_token, Setup::hearing("How would you test this?")).await
+    start_as(with_token, Setup::hearing("How would you test this?")).await
 }
 
-async fn start_with(with_token: bool, setup: Setup) -> Server {
+async fn start_as(with_token: bool, setup: Setup) -> Server {
     let mut engine = Arc::into_inner(setup.engine()).expect("not shared yet");
     if with_token {
         engine.authorizer = Arc::new(SharedToken::new(TOKEN.into()));
@@ -72,22 +74,35 @@ async fn raw(address: SocketAddr) -> QuicPeer {
 
 /// Known to the server, with a session of numbered PCM that has begun.
 async fn in_session(address: SocketAddr) -> QuicPeer {
-    let mut peer = raw(address).await;
-    peer.control(&format!(r#"{{"type":"authenticate","token":"{TOKEN}"}}"#)).await;
-    begin(&mut peer).await;
-    peer
+    in_session_with_token(address).await.0
 }
 
-async fn begin(peer: &mut QuicPeer) {
-    let mut start = start_message();
-    let ClientMessage::StartStream(stream) = &mut start else { panic!("start_stream") };
-    stream.audio = AudioFormat {
-        framing: Framing::Numbered,
-        ..AudioFormat::mono(Codec::PcmS16le, Some(16_000), Role::Interviewer)
-    };
-    peer.control(&serde_json::to_string(&start).expect("plain data")).await;
-    let started = event(peer).await;
-    assert!(matches!(started, ServerMessage::StreamStarted { .. }), "{started:?}");
+/// As [`in_session`], with what resumes it.
+async fn in_session_with_token(address: SocketAddr) -> (QuicPeer, String) {
+    let mut peer = raw(address).await;
+    peer.control(&format!(r#"{{"type":"authenticate","token":"{TOKEN}"}}"#)).await;
+    let token = begin(&mut peer).await;
+    (peer, token)
+}
+
+/// Opens a session; its resume token.
+async fn begin(peer: &mut QuicPeer) -> String {
+    peer.control(&serde_json::to_string(&start_stream(None)).expect("plain data")).await;
+    match event(peer).await {
+        ServerMessage::StreamStarted { resume_token, .. } => resume_token,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// `start_stream` of numbered PCM, for a new session or the one of a token.
+fn start_stream(resume: Option<String>) -> ClientMessage {
+    start_with(|stream| {
+        stream.audio = AudioFormat {
+            framing: Framing::Numbered,
+            ..AudioFormat::mono(Codec::PcmS16le, Some(16_000), Role::Interviewer)
+        };
+        stream.resume = resume.map(|token| Resume { token, last_event: 1 });
+    })
 }
 
 async fn event(peer: &mut QuicPeer) -> ServerMessage {
@@ -265,16 +280,22 @@ async fn a_session_goes_on_when_the_client_s_address_changes() {
     assert_eq!(end(&mut peer).await, (None, Some(1000)));
 }
 
-/// A relay that loses every tenth packet and lets others overtake, both ways.
-async fn bad_way(to: SocketAddr) -> SocketAddr {
+/// A relay that loses every tenth packet and lets others overtake, both ways. Dropped, it carries nothing any more.
+struct BadWay {
+    address: SocketAddr,
+    _relays: JoinSet<()>,
+}
+
+async fn bad_way(to: SocketAddr) -> BadWay {
     let (outer, inner) = (socket().await, socket().await);
     inner.connect(to).await.expect("a way");
     let address = outer.local_addr().expect("bound");
     let (outer, inner) = (Arc::new(outer), Arc::new(inner));
     let client = Arc::new(std::sync::OnceLock::new());
+    let mut relays = JoinSet::new();
     for up in [true, false] {
         let (outer, inner, client) = (Arc::clone(&outer), Arc::clone(&inner), Arc::clone(&client));
-        tokio::spawn(async move {
+        relays.spawn(async move {
             let mut random = fastrand::Rng::with_seed(3);
             let mut buffer = [0; 2_048];
             loop {
@@ -301,7 +322,7 @@ async fn bad_way(to: SocketAddr) -> SocketAddr {
             }
         });
     }
-    address
+    BadWay { address, _relays: relays }
 }
 
 async fn socket() -> UdpSocket {
@@ -314,7 +335,8 @@ async fn on_a_bad_way_streams_are_whole_and_of_datagrams_the_gaps_are_told() {
     let server = start(true).await;
     let chunks: Vec<_> = [speech(2_000), silence(1_000)].concat().chunks(640).map(<[u8]>::to_vec).collect();
     for datagrams in [false, true] {
-        let mut peer = in_session(bad_way(server.address).await).await;
+        let way = bad_way(server.address).await;
+        let mut peer = in_session(way.address).await;
         for (chunk, seq) in chunks.iter().zip(0..) {
             let frame = numbered(seq, chunk);
             if datagrams {
@@ -353,15 +375,13 @@ async fn on_a_bad_way_streams_are_whole_and_of_datagrams_the_gaps_are_told() {
 
 /// Its machine is off, or its network: nothing says so. Its session waits for it.
 #[tokio::test]
-async fn a_client_that_vanishes_is_noticed_after_thirty_seconds() {
+async fn a_client_that_vanishes_is_noticed_before_its_session_has_been_silent_for_too_long() {
     let counters = Counters::default();
     let _counting = metrics::set_default_local_recorder(&counters);
     let server = start(true).await;
-    let peer = in_session(server.address).await;
-    // From now on it sends and hears nothing.
-    let nowhere = std::net::UdpSocket::bind("127.0.0.1:0").expect("a free port");
-    nowhere.connect("127.0.0.1:9").expect("a socket may speak to one address only");
-    peer.endpoints[0].rebind(nowhere).expect("the endpoint moves");
+    let way = bad_way(server.address).await;
+    let (_peer, token) = in_session_with_token(way.address).await;
+    drop(way);
     let began = std::time::Instant::now();
     let noticed = async {
         while counters.get("sessions_detached_total") == 0 {
@@ -371,6 +391,11 @@ async fn a_client_that_vanishes_is_noticed_after_thirty_seconds() {
     timeout(PATIENCE, noticed).await.expect("in time");
     let after = began.elapsed();
     assert!(after > Duration::from_secs(15), "it was lost after {after:?}, which a tunnel may take");
+    let mut back = raw(server.address).await;
+    back.control(&format!(r#"{{"type":"authenticate","token":"{TOKEN}"}}"#)).await;
+    back.control(&serde_json::to_string(&start_stream(Some(token))).expect("plain data")).await;
+    let started = event(&mut back).await;
+    assert!(matches!(started, ServerMessage::StreamStarted { .. }), "it goes on: {started:?}");
 }
 
 #[tokio::test]
@@ -390,7 +415,7 @@ async fn a_server_that_stops_tells_its_clients_and_takes_no_others() {
 async fn an_address_that_knocks_too_often_is_refused() {
     let mut setup = Setup::hearing("Well.");
     setup.limits.handshakes_per_minute = 3;
-    let server = start_with(false, setup).await;
+    let server = start_as(false, setup).await;
     let mut let_in = Vec::new();
     for _ in 0..3 {
         let_in.push(connect(server.address, RAW).await.expect("a connection"));
