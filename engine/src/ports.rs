@@ -165,12 +165,12 @@ pub trait JournalWriter: Send {
     /// Forgets the journal; nothing is appended later.
     fn remove(&mut self) -> BoxFuture<'_, Result<(), JournalError>>;
 
-    /// How often [`keep`](Self::keep) is to be called when nothing is appended; none for never.
+    /// When [`keep`](Self::keep) is to be called if nothing is appended until then; none for never. Asked after every call.
     fn keep_every(&self) -> Option<Duration> {
         None
     }
 
-    /// Says that the session is still served here, and asks whether it is.
+    /// Says that the session is still served here, and asks whether it is; nothing was appended for a while.
     fn keep(&mut self) -> BoxFuture<'_, Result<(), JournalError>> {
         ready(Ok(())).boxed()
     }

@@ -407,8 +407,8 @@ const WHOLE_SAMPLES: usize = 48;
 /// RFC 9000, 20.1: `CONNECTION_REFUSED`.
 const REFUSED: quinn::TransportErrorCode = quinn::TransportErrorCode::CONNECTION_REFUSED;
 /// Below the server's patience, so that a NAT does not forget the way.
-const KEEP_ALIVE: Duration = Duration::from_secs(5);
-const IDLE_MS: u32 = 20_000;
+const KEEP_ALIVE: Duration = Duration::from_secs(10);
+const IDLE_MS: u32 = 15_000;
 /// Audio on its way that is not acknowledged: beyond it `send` waits.
 const SEND_WINDOW: u64 = 512 * 1024;
 /// As long as there is no room for 200 ms of audio, older audio should wait no longer: `send` waits instead.

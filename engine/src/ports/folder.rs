@@ -82,7 +82,7 @@ impl Journals for FolderJournals {
 
 struct Writer {
     path: PathBuf,
-    /// Made with the first bytes.
+    /// Open while something is written.
     file: Option<File>,
     open: Arc<Mutex<HashSet<PathBuf>>>,
 }
@@ -127,6 +127,16 @@ impl JournalWriter for Writer {
         };
         ready(removed).boxed()
     }
+
+    fn keep_every(&self) -> Option<Duration> {
+        self.file.is_some().then_some(CLOSE_AFTER)
+    }
+
+    /// Who says nothing needs no descriptor.
+    fn keep(&mut self) -> BoxFuture<'_, Result<(), JournalError>> {
+        self.file = None;
+        ready(Ok(())).boxed()
+    }
 }
 
 impl Drop for Writer {
@@ -155,3 +165,4 @@ fn lock(open: &Mutex<HashSet<PathBuf>>) -> MutexGuard<'_, HashSet<PathBuf>> {
 }
 
 const EXTENSION: &str = "journal";
+const CLOSE_AFTER: Duration = Duration::from_secs(5);

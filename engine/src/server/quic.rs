@@ -247,11 +247,11 @@ fn transport() -> TransportConfig {
 
 /// Connections that have not said yet who they are. A handshake takes a millisecond of one core; more at once is an attack.
 const MAX_HANDSHAKES: usize = 256;
-/// A client that is gone without a word is noticed after this, and a question of ours at the latest: before its session has been
-/// silent for so long that it ends (30 s), so that it waits for the client instead.
-const IDLE_MS: u32 = 20_000;
+/// A client that is gone without a word is noticed after this, and the pause before a question of ours, at the latest: before its
+/// session has been silent for so long that it ends (30 s), so that it waits for the client instead.
+const IDLE_MS: u32 = 15_000;
 /// Before a NAT of the mobile kind forgets its way, which takes 30 s and more.
-const KEEP_ALIVE: Duration = Duration::from_secs(5);
+const KEEP_ALIVE: Duration = Duration::from_secs(10);
 /// The largest control message of a client that is not known yet, and HTTP/3's greeting.
 const FIRST_WINDOW: u32 = 32 * 1024;
 /// One stream may be a message of audio ahead while one is read.

@@ -186,10 +186,10 @@ impl Journal {
         let (progress, written) = watch::channel(Written::UpTo(length));
         let over = Arc::new(AtomicBool::new(false));
         let is_over = Arc::clone(&over);
-        let keep_every = writer.keep_every().unwrap_or(Duration::MAX);
         writers.spawn(async move {
             let mut length = length;
             loop {
+                let keep_every = writer.keep_every().unwrap_or(Duration::MAX);
                 let done = match timeout(keep_every, told.recv()).await {
                     Ok(None) => break,
                     Ok(Some(_)) if is_over.load(Ordering::Acquire) => break,
