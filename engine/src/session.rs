@@ -33,7 +33,7 @@ use self::{
     answering::Answers,
     events::EventLog,
     hearing::Hearing,
-    journal::{Journal, Record},
+    journal::{GivenUp, Journal, Record},
     minutes::Minutes,
     recovering::Replay,
 };
@@ -62,6 +62,8 @@ pub(crate) struct Session {
     events: EventLog,
     /// None when there is nothing to keep it in, it failed, or the client wants no trace.
     journal: Option<Journal>,
+    /// The one that it had, while it may not be gone yet.
+    given_up: Option<GivenUp>,
     /// Another server goes on with it: nothing is said or kept any more here.
     elsewhere: bool,
     /// While the session is being made again from its journal.
@@ -142,6 +144,12 @@ impl Session {
 
     /// Takes one frame of the client; true when it counts against idleness.
     pub(crate) fn on_frame(&mut self, frame: Frame) -> bool {
+        // Only when something comes: on a connection that is dead and does not know it, what is missing comes with the next one.
+        let is_audio = matches!(frame, Frame::Audio(_));
+        if !is_audio {
+            // It is about the audio before it. Audio may be what is missing.
+            self.give_up_late_gaps();
+        }
         let taken = match frame {
             Frame::Audio(bytes) => self.on_audio_frame(&bytes).map(|()| true),
             Frame::Control(json) => parse(&json).and_then(|message| {
@@ -156,8 +164,9 @@ impl Session {
             self.refuse(error);
             false
         });
-        // Only now that something came: on a connection that is dead and does not know it, what is missing comes with the next one.
-        self.give_up_late_gaps();
+        if is_audio {
+            self.give_up_late_gaps();
+        }
         counts
     }
 
@@ -491,7 +500,7 @@ impl Session {
 /// Who is not gone for good may come back within minutes, and go on.
 impl Drop for Session {
     fn drop(&mut self) {
-        if self.ending == Some(Ending::Client) || !self.config.save_history {
+        if self.ending == Some(Ending::Client) || !self.config.save_history || self.elsewhere {
             self.engine.memories.forget(&self.access.principal, &self.id, self.hearing.key);
         } else {
             self.remember();
@@ -499,9 +508,10 @@ impl Drop for Session {
         if self.ending != Some(Ending::Leaving) {
             self.drop_journal();
         }
-        // A journal that is left for another process has been flushed, and is being written.
+        // Of a journal that is left for another process, what is written: the rest is told where the session goes on.
+        let written = self.written();
         if let Some(recorder) = &mut self.recorder {
-            recorder.pump(u64::MAX);
+            recorder.pump(written);
         }
     }
 }

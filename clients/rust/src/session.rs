@@ -330,16 +330,18 @@ impl Driver {
 
     /// Opens or resumes the session over the first server that answers, and has it.
     async fn reach(&mut self) -> Result<(Connection, ServerEvent), ClientError> {
-        let mut last = ClientError::Closed;
+        let mut last = None;
         let resumes = !self.token.is_empty();
         let servers = self.config.servers.len();
         for index in 0..servers {
             let mut server = ClientConfig { datagrams: false, ..self.config.servers[index].clone() };
+            // A server that makes the session again hears all of it first.
+            let to_begin = if resumes { REHEARING } else { server.connect_timeout };
             if index + 1 < servers {
                 server.connect_timeout = server.connect_timeout.min(NEXT_WAY);
             }
             let address = crate::connect::shown(&server.url);
-            match self.begin(&server).await {
+            match self.begin(&server, to_begin).await {
                 Ok((connection, event)) => {
                     if resumes {
                         let _ = self.tell(Ok(SessionEvent::Resumed { address })).await;
@@ -348,14 +350,20 @@ impl Driver {
                 }
                 Err(error @ ClientError::Ended { .. }) if !resumes => return Err(error),
                 // Another one may have the session, perhaps one that does not answer now.
-                Err(ClientError::Ended { .. }) if !matches!(last, ClientError::Closed) => {}
-                Err(error) => last = error,
+                Err(error) if last.as_ref().is_some_and(passes) && !passes(&error) => {}
+                Err(error) => last = Some(error),
             }
         }
-        Err(last)
+        // Of a list without servers.
+        Err(last.unwrap_or(ClientError::Closed))
     }
 
-    async fn begin(&mut self, server: &ClientConfig) -> Result<(Connection, ServerEvent), ClientError> {
+    /// `patience` is for the first event.
+    async fn begin(
+        &mut self,
+        server: &ClientConfig,
+        patience: Duration,
+    ) -> Result<(Connection, ServerEvent), ClientError> {
         let (mut sender, mut events) = connect(server).await?;
         let mut start = self.start.clone();
         if !self.token.is_empty() {
@@ -365,9 +373,8 @@ impl Driver {
         }
         sender.start(start).await?;
         let address = crate::connect::shown(&server.url);
-        let first = timeout(server.connect_timeout, events.next()).await;
-        let after = server.connect_timeout;
-        let event = match first.map_err(|_| ClientError::TimedOut { address, after })? {
+        let first = timeout(patience, events.next()).await;
+        let event = match first.map_err(|_| ClientError::TimedOut { address, after: patience })? {
             Some(event) => event?,
             None => {
                 let closed = events.closed().cloned();
@@ -443,6 +450,8 @@ const CHUNK_BYTES: usize = 16 * 1024;
 /// How long one way is waited for when there is another: several round trips of the slowest network. Where UDP goes nowhere, this
 /// is what comes before the WebSocket.
 const NEXT_WAY: Duration = Duration::from_secs(3);
+/// Longest wait for a server that makes a session again: hours of it are heard in about a minute.
+const REHEARING: Duration = Duration::from_secs(60);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 const DEFAULT_RETRY_MS: u64 = 1_000;
 /// Longest wait for what the server said before it broke off.

@@ -9,7 +9,7 @@ use protocol::{ServerEvent, ServerMessage};
 /// Every event of a session that may still have to be sent, in order.
 pub(super) struct EventLog {
     /// Sent before everything else: what opens the session on a connection.
-    greeting: Option<Arc<str>>,
+    greeting: Option<Kept>,
     kept: VecDeque<Kept>,
     /// Number of the first one kept.
     first: u64,
@@ -54,7 +54,7 @@ impl EventLog {
 
     /// Nothing waits for a journal any more.
     pub(super) fn release(&mut self) {
-        self.kept.iter_mut().for_each(|kept| kept.after = 0);
+        self.kept.iter_mut().chain(&mut self.greeting).for_each(|kept| kept.after = 0);
     }
 
     /// Takes over an event of an earlier process, which may have sent it; false when it is not the next.
@@ -74,16 +74,18 @@ impl EventLog {
     }
 
     /// Opens the session on another connection: `message` is its first event again, as it is now, and every event after
-    /// `last_event` follows. The range of those that are not kept any more, if there are any.
+    /// `last_event` follows, once the journal is written up to `after`. The range of those that are not kept any more, if there
+    /// are any.
     pub(super) fn rewind(
         &mut self,
         message: ServerMessage,
         last_event: u64,
+        after: u64,
     ) -> Result<Option<(u64, u64)>, NeverSent> {
         if last_event >= self.unsent {
             return Err(NeverSent);
         }
-        self.greeting = Some(json(&ServerEvent { event: 1, message }));
+        self.greeting = Some(Kept { json: json(&ServerEvent { event: 1, message }), after });
         // It has been greeted.
         let wanted = last_event.max(1) + 1;
         self.unsent = wanted.max(self.first);
@@ -100,13 +102,13 @@ impl EventLog {
 
     /// Whether the next event may be sent, now that the journal is written up to `written`.
     pub(super) fn has_sendable(&self, written: u64) -> bool {
-        self.greeting.is_some() || self.next().is_some_and(|next| next.after <= written)
+        self.greeting.as_ref().or_else(|| self.next()).is_some_and(|next| next.after <= written)
     }
 
     /// The next event, as JSON; it counts as sent.
     pub(super) fn take_next(&mut self) -> Option<Arc<str>> {
         if let Some(greeting) = self.greeting.take() {
-            return Some(greeting);
+            return Some(greeting.json);
         }
         let json = Arc::clone(&self.next()?.json);
         self.unsent += 1;
@@ -156,14 +158,14 @@ mod tests {
         assert_eq!(numbers(&mut log), [1, 2, 3, 4, 5]);
         log.push(marker(6));
         let check = |log: &mut EventLog, last_event, expected: &[u64]| {
-            assert_eq!(log.rewind(marker(1), last_event), Ok(None));
+            assert_eq!(log.rewind(marker(1), last_event, 0), Ok(None));
             assert_eq!(numbers(log), expected, "after {last_event}");
         };
         check(&mut log, 3, &[1, 4, 5, 6]);
         check(&mut log, 6, &[1]);
         check(&mut log, 0, &[1, 2, 3, 4, 5, 6]);
         log.push(marker(7));
-        assert_eq!(log.rewind(marker(1), 7), Err(NeverSent), "nobody was sent it yet");
+        assert_eq!(log.rewind(marker(1), 7, 0), Err(NeverSent), "nobody was sent it yet");
         assert_eq!(numbers(&mut log), [7], "and nothing has changed");
     }
 
@@ -174,7 +176,7 @@ mod tests {
         (0..20).for_each(|_| drop(log.push(long())));
         assert_eq!(numbers(&mut log).len(), 20, "what is not sent yet is never forgotten");
         assert!(log.kept_bytes <= MAX_KEPT_BYTES);
-        let Ok(Some((2, missing))) = log.rewind(marker(1), 1) else { panic!("{}", log.first) };
+        let Ok(Some((2, missing))) = log.rewind(marker(1), 1, 0) else { panic!("{}", log.first) };
         assert_eq!(numbers(&mut log), [&[1], &(missing + 1..=20).collect::<Vec<_>>()[..]].concat());
         let mut raw = EventLog::new(false);
         raw.push(marker(1));

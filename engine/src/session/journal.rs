@@ -18,7 +18,7 @@ use protocol::{ConfigUpdate, FrameHeader, StartStream};
 use serde::{Deserialize, Serialize};
 use tokio::{
     sync::{mpsc, watch},
-    time::{Instant, timeout},
+    time::{Instant, sleep, timeout},
 };
 use tokio_util::task::TaskTracker;
 
@@ -166,7 +166,23 @@ pub(super) struct Journal {
 enum Written {
     UpTo(u64),
     Failed,
+    Removed,
     TakenOver,
+}
+
+/// A journal that was given up, and may not be gone yet: somebody may go on with the session from it.
+pub(super) struct GivenUp(watch::Receiver<Written>);
+
+impl GivenUp {
+    /// Whether another process goes on with the session.
+    pub(super) fn is_taken_over(&self) -> bool {
+        *self.0.borrow() == Written::TakenOver
+    }
+
+    /// Whether it is being removed still.
+    pub(super) fn is_there(&self) -> bool {
+        *self.0.borrow() != Written::Removed && self.0.has_changed().is_ok()
+    }
 }
 
 /// What became of a journal.
@@ -213,15 +229,13 @@ impl Journal {
                         metrics::counter!("journal_failures_total").increment(1);
                         tracing::warn!(%error, "a session's journal cannot be written");
                         progress.send_replace(Written::Failed);
-                        let _ = writer.remove().await;
-                        return;
+                        is_over.store(true, Ordering::Release);
+                        break;
                     }
                 }
             }
-            if is_over.load(Ordering::Acquire)
-                && let Err(error) = writer.remove().await
-            {
-                tracing::warn!(%error, "the journal of a session that is over could not be removed");
+            if is_over.load(Ordering::Acquire) {
+                progress.send_replace(remove(&mut *writer).await);
             }
         });
         Self { tell, over, written, batch: Vec::new(), length, waiting: VecDeque::new() }
@@ -268,7 +282,7 @@ impl Journal {
     pub(super) fn flush(&mut self) -> State {
         let written = match *self.written.borrow() {
             Written::UpTo(written) => written,
-            Written::Failed => return State::Lost,
+            Written::Failed | Written::Removed => return State::Lost,
             Written::TakenOver => return State::TakenOver,
         };
         while self.waiting.front().is_some_and(|(position, _)| *position <= written) {
@@ -292,7 +306,7 @@ impl Journal {
         match *self.written.borrow() {
             Written::UpTo(written) => written,
             // Nothing waits for it any more.
-            Written::Failed => u64::MAX,
+            Written::Failed | Written::Removed => u64::MAX,
             // Nothing goes out any more.
             Written::TakenOver => 0,
         }
@@ -306,11 +320,36 @@ impl Journal {
     }
 
     /// The session is over: nobody needs it any more.
-    pub(super) fn remove(self) {
+    pub(super) fn remove(self) -> GivenUp {
         self.over.store(true, Ordering::Release);
+        GivenUp(self.written)
+    }
+
+    /// Where the next record begins.
+    pub(super) fn position(&self) -> u64 {
+        self.length
     }
 }
 
+/// Removes the journal, as often as it takes: from what is left of it somebody could go on with the session.
+async fn remove(writer: &mut dyn JournalWriter) -> Written {
+    let until = Instant::now() + REMOVAL;
+    loop {
+        match writer.remove().await {
+            Ok(()) => return Written::Removed,
+            Err(JournalError::TakenOver) => return Written::TakenOver,
+            Err(JournalError::Failed(_)) if Instant::now() < until => sleep(REMOVE_AGAIN).await,
+            Err(error) => {
+                tracing::warn!(%error, "a journal that is given up cannot be removed");
+                return Written::Failed;
+            }
+        }
+    }
+}
+
+/// As long as a journal in Redis is kept, about.
+const REMOVAL: Duration = Duration::from_secs(180);
+const REMOVE_AGAIN: Duration = Duration::from_secs(1);
 const VERSION: u32 = 1;
 const BEGINNING: u8 = 0;
 const AUDIO: u8 = 1;
@@ -396,9 +435,9 @@ mod tests {
             check(&bytes[..torn], &records[..6]);
         }
         assert!(read(&bytes[..10]).is_none());
-        journal.remove();
+        let given_up = journal.remove();
         tokio::task::yield_now().await;
-        assert!(kept.lock().unwrap().is_empty());
+        assert!(kept.lock().unwrap().is_empty() && !given_up.is_there() && !given_up.is_taken_over());
     }
 
     #[tokio::test(start_paused = true)]

@@ -109,6 +109,7 @@ impl Session {
             recorder,
             events: EventLog::new(resumable),
             journal: None,
+            given_up: None,
             elsewhere: false,
             replay: None,
             audio,

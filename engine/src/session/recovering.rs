@@ -18,14 +18,14 @@ use super::{
     answering::{Asked, Withdrawn},
     draft::Draft,
     hearing::HeardQuestion,
-    journal::{Journal, Record, State, read},
+    journal::{Journal, Record, read},
     opening::known,
     parse,
 };
 use crate::{
     Engine,
     listener::Utterance,
-    ports::{Access, KeptJournal},
+    ports::{Access, JournalError, KeptJournal},
 };
 
 /// What is known while a session is made again.
@@ -185,13 +185,17 @@ impl Session {
         }
         let length = bytes.len() - records.left();
         let truncated = writer.truncate(length as u64).await;
-        let mut journal = Journal::start(writer, &session.engine.writers, length as u64);
-        let usable = truncated.is_ok() && journal.flush() == State::Kept;
-        session.journal = Some(journal);
-        if !usable {
-            session.drop_journal();
+        if truncated == Err(JournalError::TakenOver) {
+            // Another server did the same, and came later.
+            session.leave_to_others();
+            let why = "another connection goes on with the session; ask again";
+            return Err(ClientError::new(CloseCode::Overloaded, why));
         }
+        session.journal = Some(Journal::start(writer, &session.engine.writers, length as u64));
         session.go_on();
+        if truncated.is_err() {
+            session.lose_journal();
+        }
         metrics::counter!("sessions_recovered_total").increment(1);
         tracing::info!(session_id = session.id, records = count, "session recovered");
         Ok(session)

@@ -7,7 +7,7 @@ use protocol::{ClientMessage, CloseCode, Framing, StartStream};
 use super::{
     ClientError, Ending, Session,
     events::NeverSent,
-    journal::{Journal, Record, State},
+    journal::{GivenUp, Journal, Record, State},
 };
 use crate::ports::Access;
 
@@ -42,7 +42,9 @@ impl Session {
             None => None,
         };
         let started = self.stream_started(token);
-        let missing = self.events.rewind(started, last_event).map_err(|NeverSent| {
+        // It says what was received, which must be written first.
+        let after = self.journal.as_ref().map_or(0, Journal::position);
+        let missing = self.events.rewind(started, last_event, after).map_err(|NeverSent| {
             ClientError::malformed(format!("event {last_event} was never sent; open a new session"))
         })?;
         tracing::info!(session_id = self.id, "session resumed");
@@ -90,18 +92,24 @@ impl Session {
     pub(crate) fn flush(&mut self) {
         match self.journal.as_mut().map_or(State::Kept, Journal::flush) {
             State::Kept => {}
-            State::Lost => {
-                metrics::counter!("journals_given_up_total").increment(1);
-                self.drop_journal();
-                let why = "the session's journal cannot be written; it goes on, but would not survive a restart of the server";
-                self.warn("journal_unavailable", why.to_owned());
-            }
+            State::Lost => self.lose_journal(),
             State::TakenOver => self.leave_to_others(),
+        }
+        if self.given_up.as_ref().is_some_and(GivenUp::is_taken_over) {
+            self.leave_to_others();
         }
         let written = self.written();
         if let Some(recorder) = &mut self.recorder {
             recorder.pump(written);
         }
+    }
+
+    /// The journal cannot be written, and the client is told.
+    pub(super) fn lose_journal(&mut self) {
+        metrics::counter!("journals_given_up_total").increment(1);
+        self.drop_journal();
+        let why = "the session's journal cannot be written; it goes on, but would not survive a restart of the server";
+        self.warn("journal_unavailable", why.to_owned());
     }
 
     /// Whether another server goes on with the session: this one has nothing more to say.
@@ -113,7 +121,7 @@ impl Session {
     pub(crate) fn leave_to_others(&mut self) {
         tracing::info!(session_id = self.id, "another server goes on with the session");
         self.elsewhere = true;
-        self.journal = None;
+        (self.journal, self.given_up) = (None, None);
         if let Some(recorder) = self.recorder.take() {
             recorder.abandon();
         }
@@ -121,7 +129,7 @@ impl Session {
 
     /// Whether another server could go on with the session.
     pub(crate) fn has_journal(&self) -> bool {
-        self.journal.is_some()
+        self.journal.is_some() || self.given_up.as_ref().is_some_and(GivenUp::is_there)
     }
 
     /// The process ends, and the client has not read everything: it comes for the rest when the server is back.
@@ -132,7 +140,7 @@ impl Session {
     /// Keeps nothing any more.
     pub(super) fn drop_journal(&mut self) {
         if let Some(journal) = self.journal.take() {
-            journal.remove();
+            self.given_up = Some(journal.remove());
             self.events.release();
             if let Some(recorder) = &mut self.recorder {
                 recorder.pump(u64::MAX);

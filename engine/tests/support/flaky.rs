@@ -274,10 +274,14 @@ impl JournalWriter for MemoryJournal {
 
     fn remove(&mut self) -> BoxFuture<'_, Result<(), JournalError>> {
         let mut shelf = self.shelf.lock();
-        if shelf.journals.get(&self.key).is_some_and(|(number, _)| *number == self.number) {
-            shelf.journals.remove(&self.key);
-        }
-        ready(Ok(())).boxed()
+        let removed = match shelf.journals.get(&self.key) {
+            Some((number, _)) if *number != self.number => Err(JournalError::TakenOver),
+            _ => {
+                shelf.journals.remove(&self.key);
+                Ok(())
+            }
+        };
+        ready(removed).boxed()
     }
 
     fn keep_every(&self) -> Option<Duration> {

@@ -142,6 +142,10 @@ impl From<RedisFault> for CacheError {
 /// The kind of the error only: its text may repeat what was sent.
 fn fault(error: RedisError) -> RedisFault {
     match error.code() {
+        // It is there, and cannot for now.
+        Some("LOADING" | "TRYAGAIN" | "MASTERDOWN" | "READONLY") => {
+            RedisFault::Down("Redis starts, or is a replica".to_owned())
+        }
         Some(code) if !error.is_io_error() => RedisFault::Refused(code.to_owned()),
         _ if error.kind() == ErrorKind::Io && error.is_timeout() => no_answer(),
         _ => RedisFault::Down(format!("no connection to Redis, or it broke ({})", error.category())),
