@@ -100,7 +100,7 @@ pub(crate) async fn serve(
     }
 }
 
-/// [`serve`] over memory, compiled once, here, and not in everyone who uses it.
+/// Serves one connection over memory, as the server does one over a network. Compiled once, here, and not in everyone who uses it.
 pub fn serve_in_memory(
     engine: Arc<Engine>,
     access: Access,
