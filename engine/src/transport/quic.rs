@@ -9,6 +9,10 @@ mod messages;
 
 use std::{
     future::poll_fn,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -37,11 +41,18 @@ use super::{Frame, Gone, Receive, ReceiveError, Transmit};
 pub async fn open(session: Session) -> Option<(QuicReceiver, QuicSender)> {
     let (send, receive) = session.accept_bi().await.ok()?;
     let finished = CancellationToken::new();
-    let sender = QuicSender { session: session.clone(), control: send, finished: finished.clone() };
+    let closing = Arc::new(AtomicBool::new(false));
+    let sender = QuicSender {
+        session: session.clone(),
+        control: send,
+        finished: finished.clone(),
+        closing: Arc::clone(&closing),
+    };
     let receiver = QuicReceiver {
         session,
         control: Some(Messages::new(receive, MAX_JSON_BYTES)),
         finished,
+        closing,
         audio: Vec::new(),
         next: 0,
         incoming: None,
@@ -65,6 +76,8 @@ pub struct QuicReceiver {
     control: Option<Messages>,
     /// Tells the sender that the client has closed its half of the control stream.
     finished: CancellationToken,
+    /// The sender closes the connection.
+    closing: Arc<AtomicBool>,
     audio: Vec<Messages>,
     /// Which stream is looked at first, so that no channel starves the others.
     next: usize,
@@ -149,9 +162,14 @@ impl QuicReceiver {
             Some(SessionError::ConnectionError(ConnectionError::ApplicationClosed(close))) => {
                 close.error_code != VarInt::from_u32(done)
             }
+            // A process that ends says 0.
             Some(SessionError::WebTransportError(WebTransportError::Closed(code, _))) => code != done,
-            Some(SessionError::ConnectionError(ConnectionError::LocallyClosed)) | None => false,
+            // web-transport-quinn says so, too, when a peer is gone without a word.
+            Some(SessionError::ConnectionError(ConnectionError::LocallyClosed)) => {
+                !self.closing.load(Ordering::Relaxed)
+            }
             Some(_) => true,
+            None => false,
         }
     }
 
@@ -254,6 +272,8 @@ pub struct QuicSender {
     control: SendStream,
     /// The client has closed its half of the control stream.
     finished: CancellationToken,
+    /// Tells the receiver that it is we who close.
+    closing: Arc<AtomicBool>,
 }
 
 impl Transmit for QuicSender {
@@ -281,6 +301,7 @@ impl Transmit for QuicSender {
             _ = timeout(DELIVERY, parting) => {}
             _ = session.closed() => {}
         }
+        self.closing.store(true, Ordering::Relaxed);
         session.close(u16::from(code).into(), reason.as_bytes());
         let _ = timeout(FAREWELL, session.closed()).await;
     }
