@@ -235,7 +235,11 @@ impl Journal {
                 }
             }
             if is_over.load(Ordering::Acquire) {
-                progress.send_replace(remove(&mut *writer).await);
+                match remove(&mut *writer).await {
+                    Some(done) => drop(progress.send_replace(done)),
+                    // No reason for a server that leaves to stay.
+                    None => drop(tokio::spawn(remove_at_last(writer, progress))),
+                }
             }
         });
         Self { tell, over, written, batch: Vec::new(), length, waiting: VecDeque::new() }
@@ -331,20 +335,26 @@ impl Journal {
     }
 }
 
+/// None when it cannot be said what became of it.
+async fn remove(writer: &mut dyn JournalWriter) -> Option<Written> {
+    match writer.remove().await {
+        Ok(()) => Some(Written::Removed),
+        Err(JournalError::TakenOver) => Some(Written::TakenOver),
+        Err(JournalError::Failed(_)) => None,
+    }
+}
+
 /// Removes the journal, as often as it takes: from what is left of it somebody could go on with the session.
-async fn remove(writer: &mut dyn JournalWriter) -> Written {
+async fn remove_at_last(mut writer: Box<dyn JournalWriter>, progress: watch::Sender<Written>) {
     let until = Instant::now() + REMOVAL;
-    loop {
-        match writer.remove().await {
-            Ok(()) => return Written::Removed,
-            Err(JournalError::TakenOver) => return Written::TakenOver,
-            Err(JournalError::Failed(_)) if Instant::now() < until => sleep(REMOVE_AGAIN).await,
-            Err(error) => {
-                tracing::warn!(%error, "a journal that is given up cannot be removed");
-                return Written::Failed;
-            }
+    while Instant::now() < until {
+        sleep(REMOVE_AGAIN).await;
+        if let Some(done) = remove(&mut *writer).await {
+            progress.send_replace(done);
+            return;
         }
     }
+    tracing::warn!("a journal that was given up cannot be removed");
 }
 
 /// As long as a journal in Redis is kept, about.
