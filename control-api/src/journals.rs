@@ -51,7 +51,7 @@ impl RedisJournals {
 
     /// A new journal; it is there once something is appended.
     pub fn create(&self, key: &str) -> RedisJournal {
-        self.journal(key, 0)
+        self.journal(key)
     }
 
     /// Everything in the journal of `key`, and its writer from now on; none when there is no such journal.
@@ -59,7 +59,7 @@ impl RedisJournals {
     /// # Errors
     /// [`JournalFault::Unavailable`]; the journal may have been taken from its writer.
     pub async fn reopen(&self, key: &str) -> Result<Option<(Vec<u8>, RedisJournal)>, JournalFault> {
-        let mut journal = self.journal(key, 0);
+        let mut journal = self.journal(key);
         let length: u64 = journal.step(&REOPEN, |_| {}).await?;
         if length == 0 {
             return Ok(None);
@@ -91,11 +91,11 @@ impl RedisJournals {
         Ok(writer.is_none_or(|writer| writer == ours))
     }
 
-    fn journal(&self, key: &str, length: u64) -> RedisJournal {
+    fn journal(&self, key: &str) -> RedisJournal {
         let number = self.writers.fetch_add(1, Ordering::Relaxed);
         let writer = format!("{}-{number}", self.process);
         lock(&self.ours).insert(key.to_owned(), writer.clone());
-        RedisJournal { journals: self.clone(), key: key.to_owned(), keys: keys(key), writer, length }
+        RedisJournal { journals: self.clone(), key: key.to_owned(), keys: keys(key), writer, length: 0 }
     }
 }
 
